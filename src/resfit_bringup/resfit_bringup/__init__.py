@@ -1,0 +1,1 @@
+"""Configuration, robot description, controllers, RViz, launch graph and the resfit command."""

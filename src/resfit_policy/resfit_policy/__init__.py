@@ -1,0 +1,1 @@
+"""What runs on the robot: frozen base policy, residual actor, supervisor, streamer, episodes."""
