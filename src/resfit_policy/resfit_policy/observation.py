@@ -1,0 +1,34 @@
+"""What a policy sees, and what a policy is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+NO_IMAGES = np.zeros((0, 0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One observation.
+
+    state: (S,) float32, joint positions [rad] then object poses [m, rotation columns], see ``Task``.
+    images: (K, H, W, 3) uint8 RGB, cameras in the task's order; K is 0 in state mode.
+    """
+
+    state: Float
+    images: NDArray[np.uint8] = field(default_factory=lambda: NO_IMAGES)
+
+
+class BasePolicy(Protocol):
+    """A frozen base policy, treated as a black box (paper III-A)."""
+
+    def reset(self) -> None:
+        """Forget everything of the last episode, above all its chunk queue."""
+
+    def act(self, observation: Observation) -> Float:
+        """Return the action for this control step: (A,) float32, absolute joint positions [rad]."""
