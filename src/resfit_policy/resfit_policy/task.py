@@ -6,6 +6,7 @@ The simulation, the nodes and the learner all read these and nothing else about 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -53,6 +54,19 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f'cannot read {path}: {error.strerror}') from None
     except yaml.YAMLError as error:
         raise ConfigError(f'{path} is not valid YAML: {error}') from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object. Raises ConfigError where it is missing or malformed."""
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f'cannot read {path}: {error.strerror}') from None
+    except ValueError as error:
+        raise ConfigError(f'{path} is not valid JSON: {error}') from None
+    if not isinstance(values, dict):
+        raise ConfigError(f'{path}: expected a JSON object')
+    return values
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,0 +1,164 @@
+"""The residual actor: a small bounded network whose output starts at exactly zero (paper III-B).
+
+It corrects in k latent directions ("synergies"): residual = (scale * tanh(u)) @ basis. With the identity as
+basis these are the joints, as published. Directions and bounds come from data, see ``resfit_learner.synergies``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from resfit_policy.observation import Float
+from resfit_policy.task import ConfigError, parse_config
+
+FORMAT = 'resfit-actor-1'
+MAX_BYTES = 64 * 1024 * 1024  # a weights message larger than this is refused unread
+
+
+@dataclass(frozen=True, config=ConfigDict(extra='forbid'))
+class ActorConfig:
+    """Shape of a residual actor."""
+
+    state_size: int  # S
+    action_size: int  # A
+    latent_size: int  # k directions in which it corrects
+    hidden: tuple[int, ...] = (256, 256)  # paper: (1024, 1024) on image features
+    state_clip: float = 5.0  # standard deviations
+
+
+class ResidualActor(nn.Module):
+    """Maps (state, base action) to a latent correction in [-1, 1]^k, and that to joints."""
+
+    def __init__(self, config: ActorConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        width = config.state_size + config.action_size
+        for size in config.hidden:
+            linear = nn.Linear(width, size)
+            nn.init.orthogonal_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.LayerNorm(size), nn.ReLU()]
+            width = size
+        head = nn.Linear(width, config.latent_size)
+        nn.init.zeros_(head.weight)  # the residual starts at exactly zero
+        nn.init.zeros_(head.bias)
+        self.net = nn.Sequential(*layers, head)
+        self.state_mean: Tensor
+        self.state_std: Tensor
+        self.action_mean: Tensor
+        self.action_std: Tensor
+        self.basis: Tensor
+        self.scale: Tensor
+        k, size = config.latent_size, config.action_size
+        self.register_buffer('state_mean', torch.zeros(config.state_size))
+        self.register_buffer('state_std', torch.ones(config.state_size))
+        self.register_buffer('action_mean', torch.zeros(size))
+        self.register_buffer('action_std', torch.ones(size))
+        self.register_buffer('basis', torch.eye(k, size))
+        self.register_buffer('scale', torch.full((k,), 0.05))
+
+    def encode(self, state: Tensor, base_action: Tensor) -> Tensor:
+        """Normalised network input: (B, S) rad/m and (B, A) rad -> (B, S + A)."""
+        clip = self.config.state_clip
+        state = ((state - self.state_mean) / self.state_std).clamp(-clip, clip)
+        action = ((base_action - self.action_mean) / self.action_std).clamp(-clip, clip)
+        return torch.cat([state, action], -1)
+
+    def forward(self, state: Tensor, base_action: Tensor) -> Tensor:
+        """Latent correction (B, k) in [-1, 1]."""
+        latent: Tensor = torch.tanh(self.net(self.encode(state, base_action)))
+        return latent
+
+    def to_joints(self, latent: Tensor) -> Tensor:
+        """Latent correction (B, k) -> residual (B, A) rad."""
+        return (latent * self.scale) @ self.basis
+
+    def to_latent(self, residual: Tensor) -> Tensor:
+        """Nearest latent correction (B, k) of a residual (B, A) rad; may lie outside [-1, 1].
+
+        The rows of the basis are orthonormal, so its transpose is its inverse.
+        """
+        return (residual @ self.basis.T) / self.scale
+
+    def act(self, state: Float, base_action: Float) -> Float:
+        """One latent correction (k,) float32, without gradients."""
+        with torch.inference_mode():
+            latent = self(torch.from_numpy(state)[None], torch.from_numpy(base_action)[None])
+        return np.asarray(latent[0].numpy(), np.float32)
+
+    def joints(self, latent: Float) -> Float:
+        """One residual (A,) float32 rad of a latent correction (k,)."""
+        with torch.inference_mode():
+            return np.asarray(self.to_joints(torch.from_numpy(latent)).numpy(), np.float32)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra='forbid'))
+class Exploration:
+    """Noise on the latent correction: held for a while, so that it lasts long enough to change an outcome."""
+
+    std: float = 0.0  # of the range [-1, 1]; the learner lowers it as training goes on
+    hold: int = 10  # control steps per draw (paper: 1)
+    base_share: float = 0.0  # share of episodes that run the base alone
+
+
+def config_hash(config: ActorConfig) -> str:
+    """Hex digest by which learner and policy make sure that they mean the same network."""
+    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def pack_actor(actor: ResidualActor, exploration: Exploration, version: int, update: int = 0) -> bytes:
+    """Serialise to safetensors with the configuration in its metadata."""
+    metadata = {
+        'format': FORMAT,
+        'config': json.dumps(asdict(actor.config)),
+        'exploration': json.dumps(asdict(exploration)),
+        'version': str(version),
+        'update': str(update),
+    }
+    return save({name: value.detach().contiguous() for name, value in actor.state_dict().items()}, metadata)
+
+
+def unpack_actor(data: bytes) -> tuple[ResidualActor, Exploration, int]:
+    """Read what ``pack_actor`` wrote: actor, exploration, version.
+
+    Raises ConfigError for anything else: too large, truncated, another format, shape or dtype, not finite.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f'weights of {len(data)} bytes are larger than the {MAX_BYTES} allowed')
+    try:
+        header_size = int.from_bytes(data[:8], 'little')
+        metadata = json.loads(data[8 : 8 + header_size])['__metadata__']
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f'weights are not a whole safetensors file: {error}') from None
+    if metadata.get('format') != FORMAT:
+        raise ConfigError(f'weights have format {metadata.get("format")!r}, this version reads {FORMAT!r}')
+    try:
+        config = parse_config(ActorConfig, json.loads(metadata['config']), 'weights metadata')
+        exploration = parse_config(Exploration, json.loads(metadata['exploration']), 'weights metadata')
+        version = int(metadata['version'])
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f'weights metadata is incomplete: {error}') from None
+    actor = ResidualActor(config)
+    wanted = actor.state_dict()
+    if set(wanted) != set(tensors):
+        raise ConfigError(f'weights are of another architecture: {sorted(set(wanted) ^ set(tensors))}')
+    for name, value in wanted.items():
+        got = tensors[name]
+        if got.shape != value.shape or got.dtype != value.dtype:
+            raise ConfigError(f'{name}: expected {tuple(value.shape)} {value.dtype}, got {tuple(got.shape)} {got.dtype}')
+        if not torch.isfinite(got).all():
+            raise ConfigError(f'{name} holds values that are not finite')
+    actor.load_state_dict(tensors)
+    return actor.eval(), exploration, version

@@ -1,0 +1,141 @@
+"""The base policy: a chunked network, frozen to a folder of safetensors and JSON (paper III-A).
+
+A chunk is ``chunk`` absolute joint targets; the first ``execute`` of them are executed open loop, then a new
+chunk is predicted from the newest observation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from resfit_policy.files import write_atomically
+from resfit_policy.observation import BasePolicy, Float, Observation
+from resfit_policy.task import ConfigError, Task, parse_config, read_json
+
+FORMAT = 'resfit-base-1'
+
+
+@dataclass(frozen=True, config=ConfigDict(extra='forbid'))
+class ChunkConfig:
+    """Shape of a chunked base policy."""
+
+    state_size: int  # S
+    action_size: int  # A
+    chunk: int = 20  # predicted steps (1 s at 20 Hz; paper: 50 in simulation, 30 on the robot)
+    execute: int = 10  # executed before the next prediction (paper: the whole chunk)
+    hidden: tuple[int, ...] = (256, 256)
+
+
+class ChunkNet(nn.Module):
+    """(B, S) state -> (B, chunk, A) absolute joint positions [rad]."""
+
+    def __init__(self, config: ChunkConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        width = config.state_size
+        for size in config.hidden:
+            layers += [nn.Linear(width, size), nn.GELU()]
+            width = size
+        self.net = nn.Sequential(*layers, nn.Linear(width, config.chunk * config.action_size))
+        self.state_mean: Tensor
+        self.state_std: Tensor
+        self.action_mean: Tensor
+        self.action_std: Tensor
+        self.register_buffer('state_mean', torch.zeros(config.state_size))
+        self.register_buffer('state_std', torch.ones(config.state_size))
+        self.register_buffer('action_mean', torch.zeros(config.chunk, config.action_size))
+        self.register_buffer('action_std', torch.ones(config.chunk, config.action_size))
+
+    def normalised(self, state: Tensor) -> Tensor:
+        """Chunk in standard deviations of the demonstrations, (B, chunk, A): what the loss is taken on."""
+        out: Tensor = self.net(((state - self.state_mean) / self.state_std).clamp(-5, 5))
+        return out.view(-1, self.config.chunk, self.config.action_size)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Chunk in rad, (B, chunk, A)."""
+        return self.normalised(state) * self.action_std + self.action_mean
+
+
+class ChunkPolicy:
+    """A frozen ``ChunkNet`` with its queue of actions."""
+
+    def __init__(self, net: ChunkNet) -> None:
+        self.net = net.eval().requires_grad_(False)
+        self._queue: deque[Float] = deque()
+
+    def reset(self) -> None:
+        """Clear the chunk queue."""
+        self._queue.clear()
+
+    def act(self, observation: Observation) -> Float:
+        """Next action of the chunk, (A,) float32 rad; predicts a new chunk when the queue is empty."""
+        if not self._queue:
+            with torch.inference_mode():
+                chunk = self.net(torch.from_numpy(np.asarray(observation.state, np.float32))[None])[0].numpy()
+            self._queue.extend(chunk[: self.net.config.execute].astype(np.float32))
+        return self._queue.popleft()
+
+
+def save_base(folder: Path, net: ChunkNet, task: Task, training: dict[str, Any]) -> None:
+    """Freeze into ``folder``: policy.safetensors and policy.json (with the task's joints and a sha256)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save({name: value.detach().contiguous() for name, value in net.state_dict().items()})
+    about = {
+        'format': FORMAT,
+        'task': task.name,
+        'joints': list(task.robot.names),
+        'config': asdict(net.config),
+        'sha256': hashlib.sha256(data).hexdigest(),
+        'training': training,
+    }
+    write_atomically(folder / 'policy.safetensors', data)
+    write_atomically(folder / 'policy.json', json.dumps(about, indent=2).encode())
+
+
+def load_base(where: str, task: Task) -> BasePolicy:
+    """Load a base policy from a folder, or make one from ``module:factory`` (called with the task).
+
+    Raises ConfigError where it is missing, damaged, or was trained for other joints or another state.
+    """
+    if ':' in where and not Path(where).exists():
+        module, _, factory = where.partition(':')
+        try:
+            made: BasePolicy = getattr(importlib.import_module(module), factory)(task)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f'cannot make a base from "{where}": {error}') from None
+        return made
+    folder = Path(where)
+    if not (folder / 'policy.json').exists():
+        raise ConfigError(f'no base policy in {folder}: give a folder with policy.json, as "resfit bc" writes it')
+    about = read_json(folder / 'policy.json')
+    if about.get('format') != FORMAT:
+        raise ConfigError(f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r}')
+    config = parse_config(ChunkConfig, about.get('config'), str(folder / 'policy.json'))
+    if tuple(about.get('joints', ())) != task.robot.names:
+        raise ConfigError(f'{folder}: trained for other joints than those of robot {task.robot.name}')
+    if (config.state_size, config.action_size) != (task.state_size, task.action_size):
+        raise ConfigError(f'{folder}: trained for a state of {config.state_size}, {task.name} has {task.state_size}')
+    try:
+        data = (folder / 'policy.safetensors').read_bytes()
+        if hashlib.sha256(data).hexdigest() != about.get('sha256'):
+            raise ConfigError(f'{folder}: policy.safetensors does not match its sha256; train it again')
+        net = ChunkNet(config)
+        net.load_state_dict(load(data))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(f'{folder}: cannot load policy.safetensors: {error}') from None
+    return ChunkPolicy(net)

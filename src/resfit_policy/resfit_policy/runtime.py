@@ -1,0 +1,98 @@
+"""One control step: base action, residual, supervision (design section 2, paper Alg. 1).
+
+The policy node, the in-process loop and the evaluation all act through this class.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from resfit_policy.actor import Exploration, ResidualActor
+from resfit_policy.episode_log import Arm, Flag, StepRecord
+from resfit_policy.observation import BasePolicy, Observation
+from resfit_policy.supervisor import Supervisor
+from resfit_policy.task import ConfigError, Task
+
+
+class PolicyRuntime:
+    """A frozen base, a residual actor that may be swapped between two steps, and a supervisor."""
+
+    def __init__(self, task: Task, base: BasePolicy, seed: int = 0, residual_limit: float = 0.35) -> None:
+        self.task = task
+        self.base = base
+        self.supervisor = Supervisor(task, residual_limit)
+        self.authority = 1.0  # live dial
+        self.actor: ResidualActor | None = None
+        self.exploration = Exploration()
+        self.version = 0
+        self._seed = seed
+        self._rng = np.random.default_rng(seed)
+        self._step = 0
+        self._arm = Arm.BASE
+        self._std = 0.0
+        self._noise = np.zeros(0, np.float32)
+
+    def set_weights(self, actor: ResidualActor, exploration: Exploration, version: int) -> None:
+        """Take a new residual from the next step on. Raises ConfigError where it does not fit the task."""
+        config = actor.config
+        if (config.state_size, config.action_size) != (self.task.state_size, self.task.action_size):
+            raise ConfigError(
+                f'the residual was trained for a state of {config.state_size} and {config.action_size} joints, '
+                f'task {self.task.name} has {self.task.state_size} and {self.task.action_size}'
+            )
+        self.actor, self.exploration, self.version = actor, exploration, version
+
+    def begin(self, arm: Arm, explore: bool, episode_id: int = 0) -> None:
+        """Start an episode, however the last one ended: the chunk queue and the noise start afresh."""
+        self.base.reset()
+        self._step = 0
+        self._rng = np.random.default_rng((self._seed, episode_id))  # the same noise, whenever it is run
+        base_only = explore and self._rng.random() < self.exploration.base_share
+        self._arm = Arm.BASE if base_only else arm
+        self._std = self.exploration.std if explore else 0.0
+
+    def step(self, observation: Observation, stamp: int = 0, final: bool = False) -> StepRecord:
+        """Act on one observation, or, when ``final``, only say what the base would do in it.
+
+        Raises ValueError when the base's action is not finite or of the wrong shape; nothing must be
+        executed then.
+        """
+        started = time.perf_counter()
+        base_action = np.asarray(self.base.act(observation), np.float32)
+        if self._step == 0:
+            self.supervisor.reset(observation.state[: self.task.action_size])
+        residual = np.zeros_like(base_action)
+        authority = self.authority if self._arm == Arm.RESIDUAL and self.actor is not None else 0.0
+        flags = Flag.NONE
+        if final:
+            executed, authority, flags = base_action, 0.0, Flag.FINAL
+        else:
+            if self.actor is not None and authority > 0:
+                residual = self._residual(self.actor, observation, base_action)
+            executed, clipped = self.supervisor.apply(base_action, residual, authority)
+            flags = Flag.CLIPPED if clipped else Flag.NONE
+        record = StepRecord(
+            stamp=stamp,
+            step=self._step,
+            state=observation.state,
+            base_action=base_action,
+            residual=residual,
+            executed_action=executed,
+            authority=authority,
+            weights_version=self.version,
+            flags=flags,
+            images=observation.images,
+            compute_ms=1e3 * (time.perf_counter() - started),
+        )
+        self._step += 1
+        return record
+
+    def _residual(self, actor: ResidualActor, observation: Observation, base_action: np.ndarray) -> np.ndarray:
+        latent = actor.act(observation.state, base_action)
+        if self._std > 0:
+            if self._step % self.exploration.hold == 0 or self._noise.shape != latent.shape:
+                self._noise = self._rng.normal(0.0, self._std, latent.shape).astype(np.float32)
+            latent = np.clip(latent + self._noise, -1.0, 1.0)
+        return actor.joints(latent)
