@@ -1,0 +1,146 @@
+"""Checkpoints of the learner: a folder of safetensors and JSON, written whole or not at all.
+
+A checkpoint holds networks, targets, optimisers, random states and counters. The buffer is not in it: the
+replay log is the source of truth, and a restarted learner fills its buffer from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from resfit_policy.files import sync_folder, write_atomically
+from resfit_policy.task import ConfigError, read_json
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from resfit_learner.learner import Counters, Learner
+
+FORMAT = 'resfit-checkpoint-1'
+KEEP = 3
+
+
+def save_checkpoint(learner: Learner, root: Path) -> Path:
+    """Write ``root/<updates>`` and point ``root/latest`` to it; the oldest beyond three are removed.
+
+    Raises OSError (disk full, read-only); what was there before stays whole.
+    """
+    name = f'{learner.counters.updates:09d}'
+    final, temporary = root / name, root / f'.{name}.partial'
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    data = save(_tensors(learner))
+    about = {
+        'format': FORMAT,
+        'task': learner.task.name,
+        'config': asdict(learner.config),
+        'counters': asdict(learner.counters),
+        'numpy_rng': learner.rng.bit_generator.state,
+        'sha256': hashlib.sha256(data).hexdigest(),
+    }
+    write_atomically(temporary / 'learner.safetensors', data)
+    write_atomically(temporary / 'learner.json', json.dumps(about, indent=2).encode())
+    write_atomically(temporary / 'actor.safetensors', learner.weights(new_version=False))
+    shutil.rmtree(final, ignore_errors=True)  # the same update written twice
+    os.replace(temporary, final)
+    sync_folder(root)
+    write_atomically(root / 'latest', name.encode())
+    kept = sorted(path for path in root.iterdir() if path.is_dir() and path.name.isdigit())
+    for path in kept[:-KEEP]:
+        shutil.rmtree(path, ignore_errors=True)
+    return final
+
+
+def latest_checkpoint(root: Path) -> Path | None:
+    """The newest whole checkpoint, or None where there is none yet."""
+    try:
+        path = root / (root / 'latest').read_text().strip()
+    except OSError:
+        return None
+    return path if (path / 'learner.json').exists() else None
+
+
+def load_checkpoint(learner: Learner, folder: Path) -> None:
+    """Bring a freshly made ``learner`` to the state of a checkpoint; then ingest the log again.
+
+    Raises ConfigError where it is damaged, of another task, or of another architecture.
+    """
+    about = read_json(folder / 'learner.json')
+    if about.get('format') != FORMAT:
+        raise ConfigError(f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r}')
+    if about.get('task') != learner.task.name:
+        raise ConfigError(f'{folder} belongs to task {about.get("task")}, not {learner.task.name}: use another run folder')
+    try:
+        data = (folder / 'learner.safetensors').read_bytes()
+    except OSError as error:
+        raise ConfigError(f'cannot read {folder}: {error.strerror}') from None
+    if hashlib.sha256(data).hexdigest() != about.get('sha256'):
+        raise ConfigError(f'{folder}: learner.safetensors does not match its sha256; remove this checkpoint')
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise ConfigError(f'{folder}: {error}') from None
+    wanted = {name: value.shape for name, value in _modules(learner).items()}
+    wrong = [name for name, shape in wanted.items() if name not in tensors or tensors[name].shape != shape]
+    if wrong:
+        changed = [key for key, value in asdict(learner.config).items() if _plain(value) != about['config'].get(key)]
+        raise ConfigError(
+            f'{folder} is of another architecture ({wrong[0]} and {len(wrong) - 1} more differ; changed settings: '
+            f'{", ".join(changed) or "none"}): resume with the old settings or start a new run folder'
+        )
+    for module_name in ('actor', 'critic', 'target_actor', 'target_critic'):
+        prefix = module_name + '.'
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        getattr(learner, module_name).load_state_dict(own)
+    for optimiser_name in ('actor_optimiser', 'critic_optimiser'):
+        _load_optimiser(getattr(learner, optimiser_name), optimiser_name, tensors)
+    learner.generator.set_state(tensors['torch_rng'])
+    learner.rng.bit_generator.state = about['numpy_rng']
+    counters = Counters(**about['counters'])
+    # Steps and sequence are counted anew while the log is ingested again.
+    learner.counters = Counters(updates=counters.updates, version=counters.version)
+
+
+def saved_sequence(folder: Path) -> int:
+    """Newest replay sequence number that was in the buffer at this checkpoint."""
+    return int(read_json(folder / 'learner.json')['counters']['sequence'])
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _modules(learner: Learner) -> dict[str, Tensor]:
+    return {
+        f'{name}.{key}': value
+        for name in ('actor', 'critic', 'target_actor', 'target_critic')
+        for key, value in getattr(learner, name).state_dict().items()
+    }
+
+
+def _tensors(learner: Learner) -> dict[str, Tensor]:
+    tensors = _modules(learner) | {'torch_rng': learner.generator.get_state()}
+    for name in ('actor_optimiser', 'critic_optimiser'):
+        for index, state in getattr(learner, name).state_dict()['state'].items():
+            for key, value in state.items():
+                tensors[f'{name}.{index}.{key}'] = torch.as_tensor(value)
+    return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(name + '.'):
+            _, index, field = key.split('.')
+            state.setdefault(int(index), {})[field] = value
+    whole = optimiser.state_dict()
+    whole['state'] = state
+    optimiser.load_state_dict(whole)

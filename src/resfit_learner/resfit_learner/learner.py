@@ -1,0 +1,146 @@
+"""The learner: ingest, sample, update, publish, checkpoint. All of it without ROS."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
+from resfit_policy.episode_log import Episode
+from resfit_policy.task import ConfigError, Task
+from torch import Tensor
+
+from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
+from resfit_learner.config import LearnerConfig
+from resfit_learner.losses import actor_loss, critic_loss, td_target
+from resfit_learner.networks import EnsembleCritic, polyak
+from resfit_learner.synergies import joint_directions, motion_synergies
+from resfit_learner.transitions import build_transitions
+
+
+@dataclass
+class Counters:
+    """How far a run has come."""
+
+    sequence: int = 0  # newest replay sequence number ingested
+    env_steps: int = 0  # online transitions
+    updates: int = 0  # critic updates
+    version: int = 0  # weights published
+
+
+class Learner:
+    """Residual TD3 with a randomised ensemble over demonstrations and online episodes."""
+
+    def __init__(self, config: LearnerConfig, task: Task, demonstrations: Sequence[Episode], seed: int = 0) -> None:
+        """``demonstrations`` carry the frozen base's action in ``base_action``, see ``relabel``.
+
+        Raises ConfigError where they cannot be learned from.
+        """
+        if not any(episode.success for episode in demonstrations):
+            raise ConfigError('none of the demonstrations is a success: record new ones with "resfit collect"')
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(seed)
+        self.config, self.task = config, task
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.counters = Counters()
+        self.metrics: dict[str, float] = {}
+        self._steps: dict[int, int] = {}  # length of each ingested episode
+
+        if config.directions:
+            basis, scale = motion_synergies(demonstrations, config.directions, config.bound)
+        else:
+            basis, scale = joint_directions(demonstrations, config.bound)
+        self.actor = ResidualActor(ActorConfig(task.state_size, task.action_size, len(basis), config.actor_hidden))
+        self._normalise(demonstrations, basis, scale)
+        width = task.state_size + task.action_size
+        self.critic = EnsembleCritic(width, len(basis), config.heads, config.critic_hidden, config.layer_norm)
+        self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
+        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), config.critic_lr)
+
+        self.offline = self._fill(demonstrations)
+        self.online = ReplayBuffer(task.state_size, task.action_size, config.capacity)
+
+    def ingest(self, sequence: int, episode: Episode) -> None:
+        """Take in an episode from the replay log, or its corrected label."""
+        transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
+        if len(transitions):
+            self.online.add(episode.episode_id, transitions)
+        before = self._steps.get(episode.episode_id, 0)
+        self._steps[episode.episode_id] = episode.length
+        self.counters.env_steps += episode.length - before
+        self.counters.sequence = max(self.counters.sequence, sequence)
+
+    @property
+    def owed(self) -> int:
+        """Critic updates owed for the online steps ingested, at the configured UTD."""
+        steps = self.counters.env_steps - self.config.min_steps
+        return max(0, round(steps * self.config.utd) - self.counters.updates) if len(self.online) else 0
+
+    def update(self) -> None:
+        """One critic update, and every ``actor_delay`` of them one actor update."""
+        config = self.config
+        batch = self._sample()
+        target = td_target(config, batch, self.target_critic, self.target_actor, self.generator)
+        loss, value = critic_loss(batch, target, self.critic, self.actor)
+        self._descend(self.critic_optimiser, loss)
+        polyak(self.target_critic, self.critic, config.tau)
+        self.counters.updates += 1
+        self.metrics |= {'critic_loss': loss.item(), 'q_mean': value.item()}
+        if self.counters.updates > config.critic_warmup and self.counters.updates % config.actor_delay == 0:
+            loss = actor_loss(config, batch, self.critic, self.actor)
+            self._descend(self.actor_optimiser, loss)
+            polyak(self.target_actor, self.actor, config.tau)
+            self.metrics['actor_loss'] = loss.item()
+
+    @property
+    def exploration(self) -> Exploration:
+        """Exploration for the next episodes: its noise falls linearly with the online steps."""
+        config = self.config
+        done = min(1.0, self.counters.env_steps / config.explore_steps)
+        std = config.explore_std + (config.explore_std_end - config.explore_std) * done
+        return Exploration(std=std, hold=config.explore_hold)
+
+    def weights(self, new_version: bool = True) -> bytes:
+        """The actor for the policy as safetensors bytes, by default under a new version number."""
+        self.counters.version += int(new_version)
+        return pack_actor(self.actor, self.exploration, self.counters.version, self.counters.updates)
+
+    def _sample(self) -> Batch:
+        offline = round(self.config.batch * self.config.offline_fraction)
+        parts = []
+        if offline:
+            parts.append(self.offline.sample(offline, self.rng))
+        if offline < self.config.batch:
+            parts.append(self.online.sample(self.config.batch - offline, self.rng))
+        return parts[0] if len(parts) == 1 else concatenate(*parts)
+
+    def _descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    def _normalise(self, demonstrations: Sequence[Episode], basis: np.ndarray, scale: np.ndarray) -> None:
+        state = np.concatenate([episode.state for episode in demonstrations])
+        action = np.concatenate([episode.base_action for episode in demonstrations])
+        buffers = {
+            'state_mean': state.mean(0),
+            'state_std': np.maximum(state.std(0), 0.02),
+            'action_mean': action.mean(0),
+            'action_std': np.maximum(action.std(0), 0.02),
+            'basis': basis,
+            'scale': scale,
+        }
+        for name, value in buffers.items():
+            getattr(self.actor, name).copy_(torch.from_numpy(np.asarray(value, np.float32)))
+
+    def _fill(self, demonstrations: Sequence[Episode]) -> ReplayBuffer:
+        rows = sum(len(episode.state) for episode in demonstrations)
+        buffer = ReplayBuffer(self.task.state_size, self.task.action_size, rows)
+        for index, episode in enumerate(demonstrations):
+            buffer.add(index, build_transitions(episode, self.config.gamma, self.config.n_step))
+        return buffer
