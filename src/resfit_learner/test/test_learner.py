@@ -1,0 +1,195 @@
+"""The learner: equations by hand, UTD, resume, seeds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from resfit_learner.buffer import ReplayBuffer
+from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, saved_sequence
+from resfit_learner.config import LearnerConfig, load_config
+from resfit_learner.learner import Learner
+from resfit_learner.losses import actor_loss, critic_loss, td_target
+from resfit_learner.networks import EnsembleCritic, polyak
+from resfit_learner.transitions import build_transitions
+from resfit_policy.actor import unpack_actor
+from resfit_policy.episode_log import Arm, Episode, Phase
+from resfit_policy.task import ConfigError, load_task
+
+TASK = load_task('woolly_ball')
+SMALL = LearnerConfig(
+    batch=16, heads=4, critic_hidden=(16,), actor_hidden=(16,), min_steps=10, critic_warmup=4, actor_delay=2,
+    actor_lr=1e-3, capacity=500, directions=4, imitation=0.1,
+)  # fmt: skip
+
+
+def make_episode(number, success=True, length=12):
+    rng = np.random.default_rng(number)
+    rows = length + (not success)
+    motion = np.cumsum(rng.normal(0, 0.02, (rows, 29)), 0).astype(np.float32)
+    return Episode(
+        episode_id=number, task=TASK.name, seed=number, arm=Arm.RESIDUAL,
+        outcome=Phase.SUCCESS if success else Phase.TIMEOUT, success=success, final=not success,
+        state=np.concatenate([motion, rng.normal(0, 1, (rows, 6))], 1).astype(np.float32),
+        images=np.zeros((rows, 0, 0, 0, 3), np.uint8), base_action=motion,
+        residual=np.zeros_like(motion), executed_action=motion + rng.normal(0, 0.01, motion.shape).astype(np.float32),
+        authority=np.ones(rows, np.float32), weights_version=np.ones(rows, np.int64),
+        flags=np.zeros(rows, np.uint8), stamp=np.arange(rows),
+    )  # fmt: skip
+
+
+DEMOS = [make_episode(number) for number in range(100, 104)]
+
+
+def make_learner(config=SMALL, seed=0):
+    return Learner(config, TASK, DEMOS, seed)
+
+
+def run(learner, episodes):
+    for number in episodes:
+        learner.ingest(number, make_episode(number, success=number % 3 == 0))
+        for _ in range(learner.owed):
+            learner.update()
+
+
+def parameters(learner):
+    return np.concatenate([value.numpy().ravel() for value in learner.critic.state_dict().values()] + [
+        value.numpy().ravel() for value in learner.actor.state_dict().values()])  # fmt: skip
+
+
+def test_the_target_is_the_minimum_over_a_random_subset_of_heads():
+    learner = make_learner(replace(SMALL, target_noise=0.0, clamp_target=False))
+    batch = learner.offline.sample(8, learner.rng)
+    actor, critic = learner.target_actor, learner.target_critic
+    with torch.no_grad():
+        values = critic(
+            actor.encode(batch.next_state, batch.next_base_action), actor(batch.next_state, batch.next_base_action)
+        )
+    seen = set()
+    for seed in range(40):
+        got = td_target(learner.config, batch, critic, actor, torch.Generator().manual_seed(seed))
+        pairs = [
+            (i, j)
+            for i in range(4)
+            for j in range(i)
+            if torch.allclose(got, batch.reward + batch.discount * torch.minimum(values[i], values[j]))
+        ]
+        assert pairs
+        seen.update(pairs)
+    assert len(seen) == 6  # every pair of four heads comes up
+
+
+def test_the_critic_loss_is_the_mean_of_squares_of_each_head():
+    learner = make_learner()
+    batch = learner.offline.sample(8, learner.rng)
+    target = torch.linspace(0, 1, 8)
+    loss, _ = critic_loss(batch, target, learner.critic, learner.actor)
+    latent = learner.actor.to_latent(batch.action - batch.base_action).clamp(-1, 1)
+    values = learner.critic(learner.actor.encode(batch.state, batch.base_action), latent)
+    by_hand = sum(((values[head] - target) ** 2).mean() for head in range(4))
+    assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_a_descent_on_the_actor_loss_raises_q():
+    learner = make_learner(replace(SMALL, imitation=0.0))
+    batch = learner.offline.sample(16, learner.rng)
+    before = actor_loss(learner.config, batch, learner.critic, learner.actor).item()
+    for _ in range(20):
+        learner._descend(learner.actor_optimiser, actor_loss(learner.config, batch, learner.critic, learner.actor))
+    assert actor_loss(learner.config, batch, learner.critic, learner.actor).item() < before
+
+
+def test_polyak_moves_by_tau():
+    critic = EnsembleCritic(3, 2, 2, (4,))
+    target = EnsembleCritic(3, 2, 2, (4,))
+    old = [value.clone() for value in target.parameters()]
+    polyak(target, critic, 0.25)
+    for was, now, source in zip(old, target.parameters(), critic.parameters(), strict=True):
+        assert torch.allclose(now, 0.75 * was + 0.25 * source)
+
+
+def test_the_update_to_data_ratio_holds():
+    learner = make_learner(replace(SMALL, utd=2.5))
+    run(learner, range(1, 8))
+    assert learner.counters.updates == round((learner.counters.env_steps - SMALL.min_steps) * 2.5)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    whole = make_learner()
+    run(whole, range(1, 9))
+    first = make_learner()
+    run(first, range(1, 5))
+    save_checkpoint(first, tmp_path)
+    second = make_learner(seed=99)  # another seed: everything must come from the checkpoint
+    folder = latest_checkpoint(tmp_path)
+    load_checkpoint(second, folder)
+    for number in range(1, saved_sequence(folder) + 1):
+        second.ingest(number, make_episode(number, success=number % 3 == 0))
+    assert second.owed == 0
+    run(second, range(5, 9))
+    assert parameters(second).tobytes() == parameters(whole).tobytes()
+
+
+def test_the_same_seed_gives_the_same_run():
+    runs = []
+    for _ in range(2):
+        learner = make_learner(seed=5)
+        run(learner, range(1, 6))
+        runs.append(parameters(learner).tobytes())
+    assert runs[0] == runs[1]
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
+    learner = make_learner()
+    save_checkpoint(learner, tmp_path)
+    other = make_learner(replace(SMALL, critic_hidden=(32,)))
+    with pytest.raises(ConfigError, match='another architecture.*critic_hidden'):
+        load_checkpoint(other, latest_checkpoint(tmp_path))
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    learner = make_learner()
+    folder = save_checkpoint(learner, tmp_path)
+    (folder / 'learner.safetensors').write_bytes(b'half')
+    with pytest.raises(ConfigError, match='sha256'):
+        load_checkpoint(make_learner(), folder)
+
+
+def test_a_corrected_label_replaces_the_episode():
+    learner = make_learner()
+    wrong = make_episode(1, success=False)
+    learner.ingest(1, wrong)
+    learner.ingest(2, wrong.relabelled(True))
+    assert learner.counters.env_steps == wrong.length
+    batch = learner.online.sample(200, np.random.default_rng(0))
+    assert batch.success.all() and batch.reward.max() == 1
+
+
+def test_the_oldest_episodes_make_room():
+    buffer = ReplayBuffer(TASK.state_size, 29, capacity=30)
+    for number in range(6):
+        buffer.add(number, build_transitions(make_episode(number), 0.9, 3))
+    assert len(buffer) == 24
+    newest = make_episode(5).state
+    sampled = buffer.sample(500, np.random.default_rng(0)).state.numpy()
+    assert {row.tobytes() for row in newest} <= {row.tobytes() for row in sampled}
+    assert not {row.tobytes() for row in make_episode(0).state} & {row.tobytes() for row in sampled}
+
+
+def test_weights_carry_a_rising_version():
+    learner = make_learner()
+    assert [unpack_actor(learner.weights())[2] for _ in range(3)] == [1, 2, 3]
+
+
+def test_demonstrations_without_a_success_are_refused():
+    with pytest.raises(ConfigError, match='none of the demonstrations'):
+        Learner(SMALL, TASK, [make_episode(1, success=False)])
+
+
+def test_settings_are_checked():
+    with pytest.raises(ConfigError, match='unknown key "gama"'):
+        load_config(gama=0.9)
+    with pytest.raises(ConfigError, match='subset'):
+        load_config(heads=3, subset=4)
+    with pytest.raises(ConfigError, match='no recipe'):
+        load_config('fast')

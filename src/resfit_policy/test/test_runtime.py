@@ -1,0 +1,164 @@
+"""One control step: base, residual, supervision."""
+
+import numpy as np
+import pytest
+import torch
+from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor, unpack_actor
+from resfit_policy.base_policy import ChunkConfig, ChunkNet, ChunkPolicy, load_base, save_base
+from resfit_policy.episode_log import Arm, Flag
+from resfit_policy.observation import Observation
+from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.supervisor import Supervisor
+from resfit_policy.task import ConfigError, load_task
+
+TASK = load_task('woolly_ball')
+HOME = ((TASK.robot.lower + TASK.robot.upper) / 2).astype(np.float32)
+
+
+class Counting:
+    """A base whose n-th action since its reset moves every joint n milliradians from home."""
+
+    def reset(self):
+        self.count = 0
+
+    def act(self, observation):
+        self.count += 1
+        return HOME + np.float32(0.001 * self.count)
+
+
+def observation():
+    return Observation(np.concatenate([HOME, np.zeros(6, np.float32)]))
+
+
+def trained_actor(seed=0):
+    torch.manual_seed(seed)
+    actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 8, (32,)))
+    torch.nn.init.normal_(actor.net[-1].weight)
+    return actor.eval()
+
+
+def test_a_fresh_actor_corrects_nothing():
+    actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 29)).eval()
+    assert not actor.joints(actor.act(observation().state, HOME)).any()
+
+
+def test_authority_zero_is_the_base_policy_to_the_bit():
+    runtime = PolicyRuntime(TASK, Counting())
+    runtime.set_weights(trained_actor(), Exploration(std=0.5), 1)
+    runtime.authority = 0.0
+    runtime.begin(Arm.RESIDUAL, explore=True)
+    for _ in range(5):
+        record = runtime.step(observation())
+        assert record.executed_action.tobytes() == record.base_action.tobytes()
+    runtime.authority = 1.0
+    runtime.begin(Arm.RESIDUAL, explore=False)
+    record = runtime.step(observation())
+    assert not np.array_equal(record.executed_action, record.base_action)
+
+
+def test_the_base_arm_never_gets_a_residual():
+    runtime = PolicyRuntime(TASK, Counting())
+    runtime.set_weights(trained_actor(), Exploration(), 1)
+    runtime.begin(Arm.BASE, explore=False)
+    record = runtime.step(observation())
+    assert record.executed_action.tobytes() == record.base_action.tobytes()
+    assert record.authority == 0.0
+
+
+def test_the_chunk_queue_starts_empty_however_the_last_episode_ended():
+    net = ChunkNet(ChunkConfig(TASK.state_size, TASK.action_size, 20, 10, (16,)))
+    runtime = PolicyRuntime(TASK, ChunkPolicy(net))
+    runtime.begin(Arm.BASE, explore=False)
+    first = runtime.step(observation()).base_action
+    runtime.step(observation())  # leaves eight actions in the queue
+    runtime.begin(Arm.BASE, explore=False)
+    assert runtime.step(observation()).base_action.tobytes() == first.tobytes()
+
+
+def test_the_last_observation_executes_nothing():
+    runtime = PolicyRuntime(TASK, Counting())
+    runtime.begin(Arm.RESIDUAL, explore=False)
+    runtime.step(observation())
+    record = runtime.step(observation(), final=True)
+    assert record.flags == Flag.FINAL
+    assert record.step == 1
+
+
+def test_exploration_is_held_and_repeats_with_the_episode():
+    def residuals(episode_id):
+        runtime = PolicyRuntime(TASK, Counting(), seed=3)
+        actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 8)).eval()
+        runtime.set_weights(actor, Exploration(std=0.3, hold=4), 1)
+        runtime.begin(Arm.RESIDUAL, explore=True, episode_id=episode_id)
+        return np.stack([runtime.step(observation()).residual for _ in range(8)])
+
+    noise = residuals(1)
+    assert np.array_equal(noise[0], noise[3])
+    assert not np.array_equal(noise[3], noise[4])
+    assert np.array_equal(noise, residuals(1))
+    assert not np.array_equal(noise, residuals(2))
+
+
+def test_speed_and_position_limits_hold_for_base_and_residual():
+    supervisor = Supervisor(TASK)
+    rng = np.random.default_rng(0)
+    supervisor.reset(HOME)
+    last = HOME
+    for _ in range(200):
+        wanted = rng.normal(0, 5, 29).astype(np.float32)
+        executed, clipped = supervisor.apply(wanted, rng.normal(0, 5, 29).astype(np.float32), 1.0)
+        assert clipped
+        assert np.all(executed >= supervisor.lower) and np.all(executed <= supervisor.upper)
+        assert np.all(np.abs(executed - last) <= supervisor.max_step + 1e-6)
+        last = executed
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_what_is_not_finite_is_refused(bad):
+    supervisor = Supervisor(TASK)
+    supervisor.reset(HOME)
+    action = HOME.copy()
+    action[3] = bad
+    with pytest.raises(ValueError, match='not finite'):
+        supervisor.apply(action, np.zeros(29, np.float32), 1.0)
+
+
+def test_weights_survive_the_wire_to_the_bit():
+    actor = trained_actor()
+    again, exploration, version = unpack_actor(pack_actor(actor, Exploration(std=0.2), 7))
+    state, base = observation().state, HOME
+    assert again.act(state, base).tobytes() == actor.act(state, base).tobytes()
+    assert (exploration.std, version) == (0.2, 7)
+
+
+def test_bad_weights_are_refused():
+    data = pack_actor(trained_actor(), Exploration(), 1)
+    with pytest.raises(ConfigError, match='whole safetensors'):
+        unpack_actor(data[: len(data) // 2])
+    with pytest.raises(ConfigError, match='whole safetensors'):
+        unpack_actor(b'')
+    actor = trained_actor()
+    with torch.no_grad():
+        actor.net[0].weight[0, 0] = float('nan')
+    with pytest.raises(ConfigError, match='not finite'):
+        unpack_actor(pack_actor(actor, Exploration(), 1))
+    runtime = PolicyRuntime(TASK, Counting())
+    other = ResidualActor(ActorConfig(12, 4, 4))
+    with pytest.raises(ConfigError, match='trained for a state of 12'):
+        runtime.set_weights(other, Exploration(), 1)
+
+
+def test_a_frozen_base_comes_back_the_same_and_refuses_another_task(tmp_path):
+    net = ChunkNet(ChunkConfig(TASK.state_size, TASK.action_size, 20, 10, (16,)))
+    save_base(tmp_path / 'base', net, TASK, {})
+    base = load_base(str(tmp_path / 'base'), TASK)
+    base.reset()
+    policy = ChunkPolicy(net)
+    assert base.act(observation()).tobytes() == policy.act(observation()).tobytes()
+    with pytest.raises(ConfigError, match='state of 35'):
+        load_base(str(tmp_path / 'base'), load_task('package_handover'))
+    (tmp_path / 'base' / 'policy.safetensors').write_bytes(b'half a file')
+    with pytest.raises(ConfigError, match='sha256'):
+        load_base(str(tmp_path / 'base'), TASK)
+    with pytest.raises(ConfigError, match='no base policy'):
+        load_base(str(tmp_path / 'nothing'), TASK)
