@@ -1,0 +1,90 @@
+"""Gymnasium environments of the simulated tasks: one step is one control step of the robot (20 Hz)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from resfit_policy.streamer import Interpolator
+from resfit_policy.task import Task, load_task
+from resfit_sim.simulation import Simulation
+
+RENDER_SIZE = 480, 640  # height and width of the overview, pixels
+
+
+class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
+    """Vega at its table.
+
+    Action: (29,) float32 absolute joint positions, rad. Observation 'state': (S,) float32, joint positions
+    then object poses. Observation 'vision': {'state': (29,) float32 joint positions, 'images': (K, H, W, 3)
+    uint8 RGB}. Reward: 1 on success, else 0; success terminates, the task's horizon truncates.
+    """
+
+    metadata = {'render_modes': ['rgb_array'], 'render_fps': 20}
+
+    def __init__(
+        self,
+        task: str,
+        observation: Literal['state', 'vision'] = 'state',
+        variant: str = 'unseen',
+        render_mode: str | None = None,
+    ) -> None:
+        if observation not in ('state', 'vision'):
+            raise ValueError(f'observation is "state" or "vision", not "{observation}"')
+        if render_mode not in (None, *self.metadata['render_modes']):
+            raise ValueError(f'render_mode is None or "rgb_array", not "{render_mode}"')
+        self.task: Task = load_task(task)
+        self.simulation = Simulation(self.task, variant)
+        self.interpolator = Interpolator(self.task)
+        self.observation, self.render_mode = observation, render_mode
+        self.steps = 0
+        robot = self.task.robot
+        self.action_space = spaces.Box(robot.lower.astype(np.float32), robot.upper.astype(np.float32))
+        self.observation_space: spaces.Space[Any] = self._box(self.task.state_size)
+        if observation == 'vision':
+            size = self.task.image_size
+            images = spaces.Box(0, 255, (len(self.task.cameras), size, size, 3), np.uint8)
+            self.observation_space = spaces.Dict({'state': self._box(self.task.action_size), 'images': images})
+
+    @staticmethod
+    def _box(size: int) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode. The start depends on ``seed`` alone; without one it is drawn from the last."""
+        super().reset(seed=seed)
+        start = int(self.np_random.integers(2**31)) if seed is None else seed
+        self.simulation.reset(start)
+        self.interpolator.reset(self.simulation.joint_positions())
+        self.steps = 0
+        return self._observe(), {'success': False, 'seed': start}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.interpolator.set_target(action)
+        for _ in range(self.task.ticks):
+            self.simulation.apply(self.interpolator.next())
+        self.steps += 1
+        success = self.simulation.success()
+        truncated = self.steps >= self.task.horizon and not success
+        return self._observe(), float(success), success, truncated, {'success': success}
+
+    def _observe(self) -> Any:
+        state = self.simulation.state()
+        if self.observation == 'state':
+            return state
+        size = self.task.image_size
+        images = [self.simulation.render(camera, size, size) for camera in self.task.cameras]
+        return {'state': state[: self.task.action_size], 'images': np.stack(images)}
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """(480, 640, 3) uint8 RGB of the overview camera, or None without a render mode."""
+        return self.simulation.render('overview', *RENDER_SIZE) if self.render_mode else None
+
+    def close(self) -> None:
+        self.simulation.close()

@@ -1,0 +1,170 @@
+"""Scripted experts: the demonstrators of both tasks. They see what a policy sees and nothing else.
+
+Each is a small script of moves. It reads the newest observation wherever a move is planned, so it corrects
+for what happened since, and it commands joint positions through contact alone: nothing is ever attached.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resfit_policy.observation import BasePolicy, Observation
+from resfit_policy.task import Task, load_task
+from resfit_sim.kinematics import ARM, HAND, MIRROR, Kinematics, Side, hand_axes
+from resfit_sim.scene import TABLE_TOP, layout
+
+Array = NDArray[np.float64]
+Moves = Iterator[Array]
+UP = np.array([0.0, 0.0, 1.0])
+SPEED_SHARE = 0.85  # of the joints' speed limits, at a move's fastest point
+
+
+@dataclass(frozen=True)
+class Grasp:
+    """How a hand takes hold. Angles as in ``hand_axes``; offset in hand coordinates [m] is where the object's
+    centre goes; finger flexion is a share of the range (0 open, 1 closed), thumb_* joints are th_j0 in rad."""
+
+    roll: float
+    yaw: float
+    pitch: float
+    offset: tuple[float, float, float]
+    thumb_open: float
+    thumb_closed: float
+    thumb_flexion: float
+    flexion_open: float
+    flexion_closed: float
+    raise_by: float  # m, of the hand above the object's centre
+
+    def axes(self, side: Side, yaw: float = 0.0) -> Array:
+        """Hand axes (3, 3), turned by ``yaw`` rad more (counter-clockwise seen from above)."""
+        return hand_axes(self.roll, self.yaw + (yaw if side == 'R' else -yaw), self.pitch, side)
+
+
+class ScriptedExpert:
+    """Plays a script of moves as a policy. Subclasses write ``script``."""
+
+    def __init__(self, task: Task, variant: str) -> None:
+        self.task, self.layout = task, layout(task.name, variant)
+        self.kinematics = Kinematics()
+        self.period = task.period_ns * 1e-9
+        self.reset()
+
+    def reset(self) -> None:
+        self._moves: Moves | None = None
+        self._target = np.zeros(self.task.action_size)
+
+    def act(self, observation: Observation) -> NDArray[np.float32]:
+        """The next target (29,) float32 rad; the last one again when the script has ended."""
+        state = observation.state.astype(float)
+        joints = self.task.action_size
+        if self._moves is None:
+            self._target = state[:joints].copy()
+            self._moves = self.script()
+        self._objects = np.split(state[joints:], np.cumsum([item.size for item in self.task.objects]))
+        self._target = next(self._moves, self._target)
+        return self._target.astype(np.float32)
+
+    def script(self) -> Moves:
+        """Yield one target (29,) rad per control step; ``self.seen`` is fresh after every yield."""
+        raise NotImplementedError
+
+    def seen(self, index: int) -> Array:
+        """Newest pose of the task's object ``index``: (3,) or (9,), see ``Task``."""
+        return self._objects[index]
+
+    def fingers(self, side: Side, grasp: Grasp, flexion: float, thumb: float, thumb_flexion: float) -> Array:
+        """Hand joints (6,) rad."""
+        lower, upper = self.kinematics.lower[HAND[side]], self.kinematics.upper[HAND[side]]
+        joints: Array = upper + (lower - upper) * flexion
+        joints[0] = thumb
+        joints[1] = upper[1] + (lower[1] - upper[1]) * thumb_flexion
+        return joints
+
+    def opened(self, side: Side, grasp: Grasp) -> Array:
+        return self.fingers(side, grasp, grasp.flexion_open, grasp.thumb_open, grasp.flexion_open)
+
+    def closed(self, side: Side, grasp: Grasp) -> Array:
+        return self.fingers(side, grasp, grasp.flexion_closed, grasp.thumb_closed, grasp.thumb_flexion)
+
+    def released(self, side: Side, grasp: Grasp) -> Array:
+        return self.fingers(side, grasp, 0.0, grasp.thumb_open, 0.0)
+
+    def reach(self, side: Side, grasp: Grasp, point: Array, axes: Array, fingers: Array, steps: int) -> Moves:
+        """Bring the grasp's centre to ``point`` with the hand turned to ``axes`` and the fingers set."""
+        offset = np.array(grasp.offset)
+        joints = self.kinematics.solve(side, self._target, point, axes, offset).joints
+        joints[HAND[side]] = fingers
+        return self.move(joints, steps)
+
+    def move(self, joints: Array, steps: int) -> Moves:
+        """Ease to ``joints`` (29,) rad in ``steps`` control steps, or in more where speed limits ask it."""
+        start = self._target.copy()
+        fastest = 1.5 * np.abs(joints - start) / (SPEED_SHARE * self.kinematics.velocity)  # s, at the middle
+        steps = max(steps, math.ceil(float(fastest.max()) / self.period))
+        for i in range(1, steps + 1):
+            share = i / steps
+            yield start + (joints - start) * (share * share * (3 - 2 * share))
+
+
+class WoollyBallExpert(ScriptedExpert):
+    """Right hand: over the ball, down, close, lift, turn towards the tote, lower, open."""
+
+    GRASPS = {
+        'demonstrated': Grasp(
+            roll=0.773, yaw=0.115, pitch=0.467, offset=(0.104, 0.051, 0.009), thumb_open=1.069,
+            thumb_closed=1.163, thumb_flexion=0.875, flexion_open=0.15, flexion_closed=0.655, raise_by=0.003,
+        ),
+        'unseen': Grasp(
+            roll=0.773, yaw=0.115, pitch=0.467, offset=(0.104, 0.046, 0.009), thumb_open=1.069,
+            thumb_closed=1.163, thumb_flexion=0.95, flexion_open=0.15, flexion_closed=0.75, raise_by=0.006,
+        ),
+    }  # fmt: skip
+    CARRY_HEIGHT = 0.21  # m above the table
+    TURN = 0.6  # rad towards the tote while carrying, or elbow and torso meet
+
+    def __init__(self, task: Task, variant: str) -> None:
+        super().__init__(task, variant)
+        self.grasp = self.GRASPS[variant]
+
+    def script(self) -> Moves:
+        grasp, ball = self.grasp, self.seen(0)
+        opened, closed = self.opened('R', grasp), self.closed('R', grasp)
+        axes = grasp.axes('R')
+        before = ball - axes[:, 1] * 0.09 - axes[:, 0] * 0.03 + UP * 0.03
+        yield from self.reach('R', grasp, before, axes, opened, 16)
+        hold = self.seen(0) + UP * grasp.raise_by
+        yield from self.reach('R', grasp, hold, axes, opened, 10)
+        yield from self.reach('R', grasp, hold, axes, closed, 10)
+        carry = TABLE_TOP + self.CARRY_HEIGHT
+        above = np.array([hold[0], hold[1], carry])
+        yield from self.reach('R', grasp, above, axes, closed, 9)
+        tote = self.seen(1)
+        drop = np.array([tote[0], tote[1], carry])
+        yield from self.reach('R', grasp, (above + drop) / 2, grasp.axes('R', self.TURN / 2), closed, 8)
+        turned = grasp.axes('R', self.TURN)
+        yield from self.reach('R', grasp, drop, turned, closed, 8)
+        low = drop - UP * 0.05
+        yield from self.reach('R', grasp, low, turned, closed, 5)
+        yield from self.reach('R', grasp, low, turned, self.released('R', grasp), 7)
+
+
+class PackageHandoverExpert(ScriptedExpert):
+    """Right hand lifts the package by one end, left takes the other end, right lets go, left drops it."""
+
+    def script(self) -> Moves:
+        raise NotImplementedError
+
+
+def make_expert(task_name: str, variant: str) -> BasePolicy:
+    """The demonstrator of one task. Raises ValueError for a task or variant without one."""
+    layout(task_name, variant)  # names what there is
+    kinds = {'woolly_ball': WoollyBallExpert, 'package_handover': PackageHandoverExpert}
+    return kinds[task_name](load_task(task_name), variant)
+
+
+__all__ = ['ARM', 'MIRROR', 'PackageHandoverExpert', 'WoollyBallExpert', 'make_expert']

@@ -1,0 +1,129 @@
+"""The two tasks' scenes: robot, table, tote, object, room, lights and cameras.
+
+A variant names the object: 'demonstrated' is the one in the demonstrations, 'unseen' another size, on which
+a policy cloned from the demonstrations is weak (paper section IV-B: one small ball was hardest).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from resfit_sim import looks
+from resfit_sim.model import build_robot
+
+Array = NDArray[np.float64]
+Box, Mesh = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_MESH
+
+TABLE_TOP = 0.92  # m above the floor
+TIMESTEP = 0.002  # s; 1 to 5 ms give the same success
+VARIANTS = ('demonstrated', 'unseen')
+WALL = 0.006  # m, half the thickness of the tote's walls
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a task's object and tote may start, and how large they are. Ranges are uniform; m and rad."""
+
+    object_name: str
+    shape: Literal['ball', 'package']
+    size: tuple[float, ...]  # radius, or the three half sizes
+    mass: float  # kg
+    object_x: tuple[float, float]
+    object_y: tuple[float, float]
+    object_yaw: tuple[float, float]
+    tote_size: tuple[float, float, float]  # half length, half width, half height
+    tote_x: tuple[float, float]
+    tote_y: tuple[float, float]
+
+    @property
+    def rest_height(self) -> float:
+        """Height of the object's centre when it lies on the table, m."""
+        return TABLE_TOP + self.size[-1]
+
+
+_SIZES: dict[str, dict[str, tuple[tuple[float, ...], float]]] = {
+    'woolly_ball': {'demonstrated': ((0.033,), 0.030), 'unseen': ((0.024,), 0.015)},
+    'package_handover': {
+        'demonstrated': ((0.022, 0.130, 0.026), 0.080),
+        'unseen': ((0.018, 0.120, 0.030), 0.060),
+    },
+}
+
+
+def layout(task_name: str, variant: str) -> Layout:
+    """The layout of one task and variant. Raises ValueError that lists what there is."""
+    if task_name not in _SIZES:
+        raise ValueError(f'no simulated scene for task "{task_name}": there are {", ".join(_SIZES)}')
+    if variant not in VARIANTS:
+        raise ValueError(f'no variant "{variant}": choose one of {", ".join(VARIANTS)}')
+    size, mass = _SIZES[task_name][variant]
+    if task_name == 'woolly_ball':
+        return Layout(
+            object_name='ball', shape='ball', size=size, mass=mass,
+            object_x=(0.28, 0.42), object_y=(-0.30, -0.12), object_yaw=(0.0, 0.0),
+            tote_size=(0.09, 0.09, 0.04), tote_x=(0.30, 0.38), tote_y=(0.06, 0.16),
+        )  # fmt: skip
+    return Layout(
+        object_name='package', shape='package', size=size, mass=mass,
+        object_x=(0.28, 0.40), object_y=(-0.28, -0.16), object_yaw=(-0.2, 0.2),
+        tote_size=(0.10, 0.18, 0.04), tote_x=(0.30, 0.38), tote_y=(0.30, 0.36),
+    )  # fmt: skip
+
+
+def build_scene(plan: Layout) -> mujoco.MjSpec:
+    """Robot and scene, ready to compile. The tote is a mocap body: placed at reset, never moved by contact."""
+    spec = build_robot()
+    option = spec.option
+    option.timestep = TIMESTEP
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # a pyramidal cone, or less impratio, lets the ball slip
+    option.impratio = 10
+    looks.add_room(spec)
+    _add_table(spec)
+    _add_tote(spec, plan)
+    _add_object(spec, plan)
+    looks.add_cameras(spec)
+    return spec
+
+
+def _add_table(spec: mujoco.MjSpec) -> None:
+    table = spec.worldbody.add_body(name='table', pos=[0.40, 0, TABLE_TOP])
+    top = table.add_geom(name='table', type=Box, size=[0.30, 0.60, 0.02], pos=[0, 0, -0.02])
+    top.material, top.friction, top.condim = 'wood', [1, 0.01, 0.001], 4
+    looks.add_table_legs(table, 0.30, 0.60, TABLE_TOP)
+
+
+def _add_tote(spec: mujoco.MjSpec, plan: Layout) -> None:
+    length, width, height = plan.tote_size
+    tote = spec.worldbody.add_body(name='tote', mocap=True)
+    walls = (
+        ([0, 0, WALL], [length, width, WALL]),
+        ([length, 0, height], [WALL, width + WALL, height]),
+        ([-length, 0, height], [WALL, width + WALL, height]),
+        ([0, width, height], [length - WALL, WALL, height]),
+        ([0, -width, height], [length - WALL, WALL, height]),
+    )
+    for pos, size in walls:
+        tote.add_geom(type=Box, pos=pos, size=size, material='tote')
+    looks.add_tote_rim(tote, length, width, 2 * height)
+
+
+def _add_object(spec: mujoco.MjSpec, plan: Layout) -> None:
+    body = spec.worldbody.add_body(name=plan.object_name)
+    body.add_freejoint(name=plan.object_name)
+    if plan.shape == 'ball':
+        geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[plan.size[0], 0, 0])
+        geom.solimp = [0.7, 0.95, 0.008, 0.5, 2]
+        looks.add_yarn(spec, body, plan.size[0])
+    else:
+        geom = body.add_geom(type=Box, size=plan.size)
+        geom.solimp = [0.7, 0.95, 0.006, 0.5, 2]
+        looks.add_pillow(spec, body, plan.size)
+    geom.name, geom.mass, geom.group = plan.object_name, plan.mass, 3
+    geom.friction, geom.condim, geom.priority = [1.5, 0.02, 0.003], 6, 1  # priority: wool decides, not wood
+    geom.solref = [0.02, 1]
