@@ -15,7 +15,7 @@ setup(
     zip_safe=True,
     maintainer='ResFiT maintainers',
     maintainer_email='maintainers@resfit.invalid',
-    description='PLACEHOLDER',
+    description='What runs on the training machine: replay log, off-policy residual learner, base policy training.',
     license='Apache-2.0',
     extras_require={'test': ['pytest']},
     entry_points={'console_scripts': []},

@@ -15,7 +15,7 @@ setup(
     zip_safe=True,
     maintainer='ResFiT maintainers',
     maintainer_email='maintainers@resfit.invalid',
-    description='PLACEHOLDER',
+    description='What runs on the robot: frozen base policy, residual actor, supervisor, streamer, episodes.',
     license='Apache-2.0',
     extras_require={'test': ['pytest']},
     entry_points={'console_scripts': []},
