@@ -120,8 +120,8 @@ class WoollyBallExpert(ScriptedExpert):
             thumb_closed=1.163, thumb_flexion=0.875, flexion_open=0.15, flexion_closed=0.655, raise_by=0.003,
         ),
         'unseen': Grasp(
-            roll=0.773, yaw=0.115, pitch=0.467, offset=(0.104, 0.046, 0.009), thumb_open=1.069,
-            thumb_closed=1.163, thumb_flexion=0.95, flexion_open=0.15, flexion_closed=0.75, raise_by=0.006,
+            roll=0.922, yaw=0.159, pitch=0.414, offset=(0.108, 0.0525, 0.003), thumb_open=1.126,
+            thumb_closed=1.199, thumb_flexion=0.894, flexion_open=0.15, flexion_closed=0.808, raise_by=0.006,
         ),
     }  # fmt: skip
     CARRY_HEIGHT = 0.21  # m above the table
