@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resfit_policy.observation import BasePolicy, Observation
 from resfit_policy.task import Task, load_task
-from resfit_sim.kinematics import ARM, HAND, MIRROR, Kinematics, Side, hand_axes
+from resfit_sim.kinematics import HAND, Kinematics, Side, hand_axes
 from resfit_sim.scene import TABLE_TOP, layout
 
 Array = NDArray[np.float64]
@@ -156,8 +156,80 @@ class WoollyBallExpert(ScriptedExpert):
 class PackageHandoverExpert(ScriptedExpert):
     """Right hand lifts the package by one end, left takes the other end, right lets go, left drops it."""
 
+    GRASPS = {
+        'demonstrated': Grasp(
+            roll=1.299, yaw=0.554, pitch=0.565, offset=(0.1055, 0.051, -0.016), thumb_open=0.762,
+            thumb_closed=1.314, thumb_flexion=0.934, flexion_open=0.18, flexion_closed=0.678, raise_by=0.006,
+        ),
+        'unseen': Grasp(
+            roll=1.299, yaw=0.554, pitch=0.565, offset=(0.1055, 0.047, -0.016), thumb_open=0.762,
+            thumb_closed=1.314, thumb_flexion=0.934, flexion_open=0.18, flexion_closed=0.74, raise_by=0.006,
+        ),
+    }  # fmt: skip
+    END = 0.045  # m from the package's end to where a hand holds it
+    MEETING = np.array([0.36, 0.03, TABLE_TOP + 0.20])  # where the package's centre is handed over
+
+    def __init__(self, task: Task, variant: str) -> None:
+        super().__init__(task, variant)
+        self.grasp = self.GRASPS[variant]
+        self.reach_along = self.layout.size[1] - self.END
+
+    def package(self) -> tuple[Array, Array, float]:
+        """Centre (3,) m, long axis (3,) pointing to the robot's left, and the axis's yaw [rad]."""
+        pose = self.seen(0)
+        axis = pose[6:9] * (1.0 if pose[7] > 0 else -1.0)
+        return pose[:3], axis, math.atan2(-axis[0], axis[1])
+
     def script(self) -> Moves:
-        raise NotImplementedError
+        yield from self.take_right()
+        yield from self.take_left()
+        yield from self.let_go_right()
+        yield from self.drop_left()
+
+    def take_right(self) -> Moves:
+        grasp = self.grasp
+        opened, closed = self.opened('R', grasp), self.closed('R', grasp)
+        centre, axis, yaw = self.package()
+        axes, hold = grasp.axes('R', yaw), centre - axis * self.reach_along + UP * grasp.raise_by
+        before = hold - axes[:, 1] * 0.09 - axes[:, 0] * 0.03 + UP * 0.03
+        yield from self.reach('R', grasp, before, axes, opened, 18)
+        yield from self.reach('R', grasp, hold, axes, opened, 10)
+        yield from self.reach('R', grasp, hold, axes, closed, 10)
+        yield from self.reach('R', grasp, hold + UP * 0.16, axes, closed, 10)
+        meet = self.MEETING - [0, self.reach_along, 0]
+        yield from self.reach('R', grasp, meet, grasp.axes('R'), closed, 14)
+
+    def take_left(self) -> Moves:
+        grasp = self.grasp
+        opened, closed = self.opened('L', grasp), self.closed('L', grasp)
+        yield from self.move(self._target, 2)  # let the package come to rest before it is looked at
+        centre, axis, yaw = self.package()
+        axes, hold = grasp.axes('L', yaw), centre + axis * self.reach_along + UP * grasp.raise_by
+        before = hold - axes[:, 1] * 0.10 - axes[:, 0] * 0.05 + UP * 0.02
+        yield from self.reach('L', grasp, before, axes, opened, 20)
+        yield from self.reach('L', grasp, hold, axes, opened, 10)
+        yield from self.reach('L', grasp, hold, axes, closed, 10)
+
+    def let_go_right(self) -> Moves:
+        grasp = self.grasp
+        wrist, axes = self.kinematics.hand_pose('R', self._target)
+        point = wrist + axes @ np.array(grasp.offset)
+        away = point - axes[:, 1] * 0.10 - axes[:, 0] * 0.08 - [0, 0.05, 0]
+        yield from self.reach('R', grasp, point, axes, self.released('R', grasp), 7)
+        yield from self.reach('R', grasp, away, axes, self.released('R', grasp), 10)
+
+    def drop_left(self) -> Moves:
+        grasp = self.grasp
+        closed = self.closed('L', grasp)
+        wrist, axes = self.kinematics.hand_pose('L', self._target)
+        centre, tote = self.seen(0)[:3], self.seen(1)
+        held = wrist + axes @ np.array(grasp.offset) - centre  # from the package's centre to the grasp
+        drop = np.array([tote[0] + held[0], tote[1] + held[1], TABLE_TOP + 0.20])
+        axes = grasp.axes('L')
+        yield from self.reach('L', grasp, drop, axes, closed, 16)
+        low = drop - UP * 0.06
+        yield from self.reach('L', grasp, low, axes, closed, 6)
+        yield from self.reach('L', grasp, low, axes, self.released('L', grasp), 7)
 
 
 def make_expert(task_name: str, variant: str) -> BasePolicy:
@@ -166,5 +238,3 @@ def make_expert(task_name: str, variant: str) -> BasePolicy:
     kinds = {'woolly_ball': WoollyBallExpert, 'package_handover': PackageHandoverExpert}
     return kinds[task_name](load_task(task_name), variant)
 
-
-__all__ = ['ARM', 'MIRROR', 'PackageHandoverExpert', 'WoollyBallExpert', 'make_expert']
