@@ -9,46 +9,53 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 BASELINE = 0.063  # m between the two head cameras
-YARN_LOOPS, YARN_STEPS, YARN_SIDES = 26, 40, 5
+YARN_BANDS, YARN_STRANDS = 7, 5  # of a woolly ball
+YARN_STEPS, YARN_SIDES = 36, 6  # of one strand
+MATERIALS: tuple[tuple[str, tuple[float, float, float], float], ...] = (  # name, colour, gloss
+    ('floor', (0.72, 0.75, 0.78), 0.05),
+    ('wood', (1.0, 1.0, 1.0), 0.12),  # coloured by its texture
+    ('steel', (0.30, 0.32, 0.35), 0.5),
+    ('tote', (0.13, 0.50, 0.56), 0.3),
+    ('rim', (0.09, 0.40, 0.46), 0.3),
+    ('wool', (0.97, 0.50, 0.38), 0.02),
+    ('wool_dark', (0.80, 0.33, 0.26), 0.02),
+    ('paper', (0.88, 0.68, 0.38), 0.1),
+    ('tape', (0.96, 0.93, 0.86), 0.3),
+)
 
 
 def add_room(spec: mujoco.MjSpec) -> None:
-    """Lights, floor, walls and sky, so that no camera ever sees nothing."""
+    """Lights, floor and sky, so that no camera ever sees nothing."""
+    spec.stat.center, spec.stat.extent = [0.3, 0, 1], 1.0  # scale of clipping planes and shadow maps
     visual = spec.visual
     visual.global_.offwidth, visual.global_.offheight = 1280, 960
     visual.quality.shadowsize, visual.quality.offsamples = 2048, 4
-    visual.map.znear, visual.map.zfar = 0.01, 12
-    visual.headlight.ambient, visual.headlight.diffuse = [0.36] * 3, [0.22] * 3
+    visual.map.znear, visual.map.zfar, visual.map.haze, visual.map.shadowclip = 0.01, 25, 0.4, 1.0
+    visual.rgba.haze = [0.90, 0.92, 0.94, 1]
+    visual.headlight.ambient, visual.headlight.diffuse = [0.34] * 3, [0.12] * 3
     visual.headlight.specular = [0.05] * 3
-    material = spec.add_material
-    gradient = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
     spec.add_texture(
-        name='sky', type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=gradient,
-        rgb1=[0.93, 0.94, 0.95], rgb2=[0.62, 0.68, 0.74], width=64, height=384,
+        name='sky', type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.78, 0.84, 0.90], rgb2=[0.90, 0.92, 0.94], width=128, height=768,
     )  # fmt: skip
-    material(name='floor', rgba=[0.50, 0.53, 0.56, 1], specular=0.1, shininess=0.1)
-    material(name='wall', rgba=[0.80, 0.82, 0.82, 1], specular=0)
-    material(name='wood', rgba=[0.80, 0.66, 0.50, 1], specular=0.15, shininess=0.2)
-    material(name='steel', rgba=[0.35, 0.37, 0.40, 1], specular=0.5, shininess=0.5)
-    material(name='tote', rgba=[0.16, 0.42, 0.52, 1], specular=0.3, shininess=0.4)
-    material(name='rim', rgba=[0.12, 0.34, 0.43, 1], specular=0.3, shininess=0.4)
-    material(name='wool', rgba=[0.88, 0.36, 0.28, 1], specular=0.02, shininess=0.05)
-    material(name='wool_dark', rgba=[0.68, 0.22, 0.18, 1], specular=0.02, shininess=0.05)
-    material(name='paper', rgba=[0.90, 0.70, 0.30, 1], specular=0.15, shininess=0.2)
-    material(name='tape', rgba=[0.98, 0.95, 0.88, 1], specular=0.3, shininess=0.4)
+    for name, rgb, specular in MATERIALS:
+        spec.add_material(name=name, rgba=[*rgb, 1], specular=specular, shininess=specular)
+    wood = spec.add_texture(name='wood', type=mujoco.mjtTexture.mjTEXTURE_2D, nchannel=3)
+    grain = _wood_grain(512, 256)
+    wood.height, wood.width, wood.data = grain.shape[0], grain.shape[1], grain.tobytes()
+    spec.material('wood').textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = 'wood'
     world = spec.worldbody
-    plane = mujoco.mjtGeom.mjGEOM_PLANE
-    floor = world.add_geom(name='floor', type=plane, size=[4, 4, 0.1], material='floor')
-    back = world.add_geom(type=plane, pos=[2.6, 0, 0], zaxis=[-1, 0, 0], size=[4, 4, 0.1], material='wall')
-    for geom in (floor, back):
-        _drawn_only(geom)
-    world.add_light(
-        pos=[0.9, -1.1, 3.0], dir=[-0.25, 0.4, -1], diffuse=[0.55, 0.53, 0.50], specular=[0.2] * 3,
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True,
+    _drawn_only(
+        world.add_geom(name='floor', type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.1], material='floor')
+    )
+    directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    world.add_light(  # one sun with a shadow: every further one draws the whole scene twice more
+        type=directional, pos=[0.8, 0.6, 3], dir=[-0.25, -0.30, -1], castshadow=True,
+        diffuse=[0.40, 0.39, 0.36], ambient=[0.12] * 3, specular=[0.15] * 3,
     )  # fmt: skip
     world.add_light(
-        pos=[0.5, 1.5, 2.5], dir=[-0.1, -0.6, -1], diffuse=[0.16, 0.18, 0.22], specular=[0.05] * 3,
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False,
+        type=directional, pos=[0.3, 0, 1], dir=[-0.5, 0.7, -0.6], castshadow=False,
+        diffuse=[0.16, 0.18, 0.21], ambient=[0.06] * 3, specular=[0.04] * 3,
     )  # fmt: skip
 
 
@@ -56,9 +63,9 @@ def add_cameras(spec: mujoco.MjSpec) -> None:
     """A stereo pair in the head, where the robot's own cameras are, and one that overlooks the table."""
     head = spec.body('head_l3')
     for name, y in (('head_left', BASELINE / 2), ('head_right', -BASELINE / 2)):
-        head.add_camera(name=name, pos=[0.0365, y, 0.0489], quat=[0.5, 0.5, -0.5, -0.5], fovy=80)
-    eye, target = np.array([1.55, -0.95, 1.75]), np.array([0.22, 0.0, 0.98])
-    spec.worldbody.add_camera(name='overview', pos=eye, quat=_look_at(eye, target), fovy=38)
+        head.add_camera(name=name, pos=[0.0365, y, 0.0489], quat=[0.5, 0.5, -0.5, -0.5], fovy=84)
+    eye, target = np.array([1.62, -0.85, 1.62]), np.array([0.16, 0.02, 1.06])
+    spec.worldbody.add_camera(name='overview', pos=eye, quat=_look_at(eye, target), fovy=36)
 
 
 def add_table_legs(table: mujoco.MjsBody, length: float, width: float, height: float) -> None:
@@ -81,16 +88,20 @@ def add_tote_rim(tote: mujoco.MjsBody, length: float, width: float, height: floa
 
 
 def add_yarn(spec: mujoco.MjSpec, body: mujoco.MjsBody, radius: float) -> None:
-    """A ball of wool: a dark core with yarn wound round it on great circles."""
-    random = np.random.default_rng(1)
-    core = body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.93 * radius, 0, 0], material='wool_dark')
+    """A ball of wool: bands of parallel strands wound round a core, each band across the ones below."""
+    random = np.random.default_rng(4)
+    core = body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.9 * radius, 0, 0], material='wool_dark')
     _drawn_only(core)
-    thread = 0.085 * radius
-    vertices, faces = [], []
-    for loop in range(YARN_LOOPS):
-        points, ring = _tube(random.normal(size=3), radius - thread, thread, random.uniform(-0.5, 0.5))
-        vertices.append(points)
-        faces.append(ring + loop * len(points))
+    thread = 0.095 * radius
+    vertices: list[Array] = []
+    faces: list[NDArray[np.int32]] = []
+    for band in range(YARN_BANDS):
+        normal = random.normal(size=3)
+        lift = radius - thread * (1.9 - 1.1 * band / YARN_BANDS)
+        for tilt in np.linspace(-0.42, 0.42, YARN_STRANDS):
+            points, ring = _tube(normal, lift, thread, float(tilt))
+            faces.append(ring + len(vertices) * len(points))
+            vertices.append(points)
     _add_mesh(spec, body, 'yarn', np.concatenate(vertices), np.concatenate(faces), 'wool')
 
 
@@ -99,6 +110,22 @@ def add_pillow(spec: mujoco.MjSpec, body: mujoco.MjsBody, half: tuple[float, ...
     _add_mesh(spec, body, 'pillow', *_superellipsoid(np.array(half), 0.35), 'paper')
     band = np.array([half[0] * 1.01, half[1] * 0.12, half[2] * 1.01])
     _add_mesh(spec, body, 'band', *_superellipsoid(band, 0.2), 'tape')
+
+
+def _wood_grain(height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8: pale boards with a little grain along the rows."""
+    random = np.random.default_rng(2)
+    along = np.linspace(0, 1, height)[:, None]
+    across = np.linspace(0, 1, width)[None, :]
+    boards = 5
+    board = np.minimum(np.floor(across[0] * boards).astype(int), boards - 1)
+    phase = random.uniform(0, 2 * np.pi, (3, boards))[:, board]
+    wave = 0.03 * np.sin(2 * np.pi * along * 1.5 + phase[0]) + 0.012 * np.sin(2 * np.pi * along * 4 + phase[1])
+    grain = np.sin(2 * np.pi * (across + wave) * 38 + phase[2]) + 0.6 * np.sin(2 * np.pi * (across + wave) * 91)
+    tone = 1 + 0.018 * grain + random.uniform(-0.03, 0.03, boards)[board] + random.normal(0, 0.006, (height, width))
+    tone = np.where(np.abs(across * boards - np.round(across * boards)) < 0.012, tone * 0.86, tone)
+    colour = np.array([0.87, 0.74, 0.58]) * tone[..., None]
+    return np.asarray(np.clip(colour, 0, 1) * 255, np.uint8)
 
 
 def _tube(normal: Array, radius: float, thread: float, tilt: float) -> tuple[Array, NDArray[np.int32]]:
@@ -151,7 +178,7 @@ def _add_mesh(
 
 def _drawn_only(geom: mujoco.MjsGeom) -> None:
     geom.contype = geom.conaffinity = 0
-    geom.mass, geom.group = 0, 2
+    geom.mass, geom.group = 0, 0
 
 
 def _look_at(eye: Array, target: Array) -> Array:

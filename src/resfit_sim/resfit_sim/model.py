@@ -40,6 +40,10 @@ TORSO_BOXES = (
 )
 SHOULDERS, SHOULDER_RADIUS = (-0.057, -0.172, 0.445, -0.057, 0.172, 0.445), 0.045
 HULL_VERTICES = 40
+
+# Geom groups: every visual mesh twice, since a software renderer draws a head camera's view 4 times faster
+# from the coarse ones; collision geoms are never drawn.
+COARSE, FINE, COLLISION = 1, 2, 3
 FINGER_RADIUS, THUMB_RADIUS = 0.0075, 0.010
 
 # Links that always touch although MuJoCo does not count them as parent and child: neighbours across a short
@@ -100,7 +104,7 @@ class _Builder:
         for joint in root.findall('joint'):
             self.joints.setdefault(_child(joint, 'parent'), []).append(joint)
         self.efforts: dict[str, float] = {}
-        self.meshes: dict[str, list[tuple[str, Array]]] = {}
+        self.meshes: dict[str, list[tuple[int, str, Array]]] = {}
         self.spec = mujoco.MjSpec()
 
     def build(self) -> mujoco.MjSpec:
@@ -181,24 +185,23 @@ class _Builder:
                 continue
             path = (URDF.parent / str(mesh.get('filename'))).resolve()
             pos, quat = _pose(visual.find('origin'))
-            for name, rgb in self._visual_meshes(path):
+            for group, name, rgb in self._visual_meshes(path):
                 geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, pos=pos, quat=quat)
                 geom.material = _material(self.spec, rgb)
                 geom.contype = geom.conaffinity = 0
-                geom.mass, geom.group = 0, 2
+                geom.mass, geom.group = 0, group
 
-    def _visual_meshes(self, path: Path) -> list[tuple[str, Array]]:
-        """Names and colours of the meshes of one GLB file; both arms share many files."""
+    def _visual_meshes(self, path: Path) -> list[tuple[int, str, Array]]:
+        """Group, name and colour of the meshes of one GLB file; both arms share many files."""
         key = f'{path.parent.parent.parent.name}_{path.stem}'
         if key not in self.meshes:
-            faces = 1600 if path.stem in ('torso_l3', 'base', 'head_l3') else 800
-            faces = 500 if path.stem[:2] in FINGERS else faces
             self.meshes[key] = []
-            for i, part in enumerate(visual_parts(path, faces)):
-                mesh = self.spec.add_mesh(name=f'{key}_{i}')
-                mesh.uservert, mesh.userface = part.vertices.ravel(), part.faces.ravel()
-                mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
-                self.meshes[key].append((mesh.name, part.rgb.astype(float)))
+            for group, faces in _budgets(path.stem):
+                for i, part in enumerate(visual_parts(path, faces)):
+                    mesh = self.spec.add_mesh(name=f'{key}_{group}_{i}')
+                    mesh.uservert, mesh.userface = part.vertices.ravel(), part.faces.ravel()
+                    mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+                    self.meshes[key].append((group, mesh.name, part.rgb.astype(float)))
         return self.meshes[key]
 
     def _add_collisions(self, body: mujoco.MjsBody, link: ET.Element) -> None:
@@ -206,9 +209,9 @@ class _Builder:
         name = str(link.get('name'))
         if name == 'torso_l3':
             for pos, size in TORSO_BOXES:
-                body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, size=size, mass=0, group=3)
+                body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, size=size, mass=0, group=COLLISION)
             cylinder, size = mujoco.mjtGeom.mjGEOM_CYLINDER, (SHOULDER_RADIUS, 0, 0)
-            body.add_geom(type=cylinder, fromto=SHOULDERS, size=size, mass=0, group=3)
+            body.add_geom(type=cylinder, fromto=SHOULDERS, size=size, mass=0, group=COLLISION)
         elif name[2:4] in FINGERS and not name.endswith('tip'):
             if name[2:] != 'th_l0':  # lies inside the palm's hull
                 self._add_phalanx(body, name)
@@ -224,7 +227,7 @@ class _Builder:
         if name.endswith('l2'):  # the capsule's cap ends at the finger tip
             end = end * (1 - radius / float(np.linalg.norm(end)))
         geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=[0, 0, 0, *end], size=[radius, 0, 0])
-        geom.mass, geom.group = 0, 3
+        geom.mass, geom.group = 0, COLLISION
         _rubber(geom)
 
     def _add_hull(self, body: mujoco.MjsBody, collision: ET.Element, file: str) -> None:
@@ -234,7 +237,7 @@ class _Builder:
             mesh = self.spec.add_mesh(name=name, file=str(path))
             mesh.maxhullvert = HULL_VERTICES
         pos, quat = _pose(collision.find('origin'))
-        geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, pos=pos, quat=quat, mass=0, group=3)
+        geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, pos=pos, quat=quat, mass=0, group=COLLISION)
         if _is_hand(body.name):
             _rubber(geom)
 
@@ -249,6 +252,15 @@ class _Builder:
         actuator.set_to_position(kp=gain, kv=2 * math.sqrt(gain * inertia))  # critically damped
         actuator.ctrlrange, actuator.ctrllimited = limits, True
         actuator.forcerange, actuator.forcelimited = [-self.efforts[name], self.efforts[name]], True
+
+
+def _budgets(stem: str) -> list[tuple[int, int]]:
+    """Geom groups a visual mesh is drawn in, and its triangles there. The head sees arms, hands and chest."""
+    if stem[:2] in FINGERS:
+        return [(FINE, 1600), (COARSE, 150)]
+    if stem in ('base', 'torso_l3', 'R_hand_base', 'L_hand_base'):
+        return [(FINE, 6000)] + ([(COARSE, 700)] if stem != 'base' else [])
+    return [(FINE, 3200)] + ([(COARSE, 350)] if 'arm' in stem or 'connector' in stem else [])
 
 
 def _child(element: ET.Element, tag: str) -> str:

@@ -10,6 +10,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_sim.model import COARSE, FINE
+
 _DEVICE_PLATFORM = 0x313F  # EGL_PLATFORM_DEVICE_EXT
 HELP = (
     'cannot render: neither EGL nor OSMesa works on this machine. Install one of them, '
@@ -97,11 +99,13 @@ class Camera:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._pixels = np.zeros((height, width, 3), np.uint8)
 
-    def render(self, data: mujoco.MjData, camera: str, shadows: bool) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB as the named camera sees it."""
+    def render(self, data: mujoco.MjData, camera: str, fine: bool) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB as the named camera sees it. ``fine`` draws shadows and all triangles."""
         self._gl.make_current()
         self._view.fixedcamid = self._model.camera(camera).id
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
+        self._option.geomgroup[:] = 0
+        self._option.geomgroup[[0, FINE if fine else COARSE]] = 1
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = fine
         mujoco.mjv_updateScene(
             self._model, data, self._option, None, self._view, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resfit_sim import looks
-from resfit_sim.model import build_robot
+from resfit_sim.model import COLLISION, build_robot
 
 Array = NDArray[np.float64]
 Box, Mesh = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_MESH
@@ -124,6 +124,6 @@ def _add_object(spec: mujoco.MjSpec, plan: Layout) -> None:
         geom = body.add_geom(type=Box, size=plan.size)
         geom.solimp = [0.7, 0.95, 0.006, 0.5, 2]
         looks.add_pillow(spec, body, plan.size)
-    geom.name, geom.mass, geom.group = plan.object_name, plan.mass, 3
+    geom.name, geom.mass, geom.group = plan.object_name, plan.mass, COLLISION
     geom.friction, geom.condim, geom.priority = [1.5, 0.02, 0.003], 6, 1  # priority: wool decides, not wood
     geom.solref = [0.02, 1]
