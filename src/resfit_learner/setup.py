@@ -18,5 +18,10 @@ setup(
     description='What runs on the training machine: replay log, off-policy residual learner, base policy training.',
     license='Apache-2.0',
     extras_require={'test': ['pytest']},
-    entry_points={'console_scripts': []},
+    entry_points={
+        'console_scripts': [
+            'learner_node = resfit_learner.learner_node:main',
+            'replay_node = resfit_learner.replay_node:main',
+        ]
+    },
 )

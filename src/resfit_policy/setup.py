@@ -18,5 +18,11 @@ setup(
     description='What runs on the robot: frozen base policy, residual actor, supervisor, streamer, episodes.',
     license='Apache-2.0',
     extras_require={'test': ['pytest']},
-    entry_points={'console_scripts': []},
+    entry_points={
+        'console_scripts': [
+            'policy_node = resfit_policy.policy_node:main',
+            'reward_node = resfit_policy.reward_node:main',
+            'streamer_node = resfit_policy.streamer_node:main',
+        ]
+    },
 )

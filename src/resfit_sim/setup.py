@@ -15,7 +15,7 @@ setup(
     zip_safe=True,
     maintainer='ResFiT maintainers',
     maintainer_email='maintainers@resfit.invalid',
-    description='The simulated Dexmate Vega: model, tasks, experts, Gymnasium environments and the simulation node.',
+    description='The simulated Dexmate Vega: model, tasks, experts, Gymnasium environments and node.',
     license='Apache-2.0',
     extras_require={'test': ['pytest']},
     entry_points={'console_scripts': ['sim_node = resfit_sim.sim_node:main']},

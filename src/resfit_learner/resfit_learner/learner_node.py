@@ -1,0 +1,210 @@
+"""Pulls episodes from the replay log, learns in small slices, and publishes weights while the policy acts."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+import numpy as np
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from resfit_msgs.msg import LearnerStatus, PolicyWeights, ReplayStatus
+from resfit_msgs.srv import FetchEpisodes
+from resfit_policy.actor import config_hash
+from resfit_policy.base_policy import load_base
+from resfit_policy.convert import read_episode_messages, to_array
+from resfit_policy.ros import LATCHED, declare, param, run_node
+from resfit_policy.task import ConfigError, load_task
+
+from resfit_learner.bags import read_log
+from resfit_learner.bc import relabel
+from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from resfit_learner.config import load_config
+from resfit_learner.events import Events
+from resfit_learner.learner import Learner
+
+SLICE = 0.04  # s of updates between two looks at the messages
+FETCH = 4  # episodes per request
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of the learner."""
+
+    task: str = param('woolly_ball', 'task name, or path of a task YAML')
+    base: str = param('', 'folder of the frozen base policy, or module:factory')
+    demonstrations: str = param('', 'folder of recorded episodes to learn from, as resfit collect writes it')
+    directory: str = param('', 'folder of the run; checkpoints and TensorBoard events go there')
+    recipe: str = param('resfit_ros', 'named set of hyper-parameters')
+    config: str = param('', 'YAML file of hyper-parameters that differ from the recipe')
+    seed: int = param(0, 'seed of initial weights and of sampling')
+    checkpoint_period: float = param(30.0, 's of wall time between checkpoints')
+    publish_period: float = param(1.0, 's of wall time between weights while learning')
+
+
+class LearnerNode(Node):
+    """Thin shell around ``Learner``."""
+
+    def __init__(self) -> None:
+        super().__init__('learner_node')
+        self.parameters = parameters = declare(self, Parameters)
+        if not parameters.directory:
+            raise ConfigError('parameter directory is empty: give the folder of the run')
+        self.folder = Path(parameters.directory)
+        self.lock = lock_folder(self.folder)
+        self.refuse_second()
+        task = load_task(parameters.task)
+        base = load_base(parameters.base, task)
+        demonstrations = [relabel(episode, base) for episode in read_log(Path(parameters.demonstrations))]
+        config = load_config(parameters.recipe, parameters.config or None)
+        self.learner = Learner(config, task, demonstrations, parameters.seed)
+        self.events = Events(self.folder / 'tensorboard')
+        self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
+        if self.checkpoint is not None:
+            load_checkpoint(self.learner, self.checkpoint)
+            self.get_logger().info(f'goes on from {self.checkpoint}')
+        self.newest = 0  # sequence number in the log
+        self.asked = 0.0  # wall time of the pending request, 0: none
+        self.last_publish = self.last_checkpoint = self.last_status = monotonic()
+        self.saved_updates = self.published_updates = self.learner.counters.updates
+        self.rate = 0.0
+        self.last_updates = self.learner.counters.updates
+
+        self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
+        self.status = self.create_publisher(LearnerStatus, 'learner/status', LATCHED)
+        self.fetch = self.create_client(FetchEpisodes, 'replay/fetch')
+        self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(0.01, self.work, clock=steady)
+        self.create_timer(1.0, self.beat, clock=steady)
+        self.publish_weights()
+        self.publish_status()
+
+    def refuse_second(self) -> None:
+        """Raises ConfigError when another learner already publishes weights here."""
+        until = monotonic() + 1.0
+        while monotonic() < until and rclpy.ok():
+            others = self.get_publishers_info_by_topic('learner/weights')
+            if others:
+                name = f'{others[0].node_namespace.rstrip("/")}/{others[0].node_name}'
+                raise ConfigError(f'{name} already publishes weights: stop it, or use another namespace or domain')
+            self.get_clock().sleep_for(rclpy.duration.Duration(seconds=0.1))
+
+    def on_replay(self, message: ReplayStatus) -> None:
+        """The log has grown."""
+        self.newest = message.sequence
+        self.pull()
+
+    def pull(self) -> None:
+        """Ask for the next entries, one request at a time; a request without an answer is made again."""
+        behind = self.learner.counters.sequence < self.newest
+        pending = self.asked and monotonic() - self.asked < 10.0
+        if behind and not pending and self.fetch.service_is_ready():
+            self.asked = monotonic()
+            request = FetchEpisodes.Request(after_sequence=self.learner.counters.sequence, max_episodes=FETCH)
+            self.fetch.call_async(request).add_done_callback(self.on_episodes)
+
+    def on_episodes(self, future: Any) -> None:
+        """Ingest what came, then ask for more."""
+        self.asked = 0.0
+        response = future.result()
+        if response is None or not response.success:
+            self.get_logger().error(f'replay/fetch: {response.message if response else "no answer"}', once=True)
+            return
+        for record in response.episodes:
+            if record.sequence <= self.learner.counters.sequence:
+                continue  # an answer that came after all, twice
+            try:
+                episode = read_episode_messages(record.episode, record.reward, record.steps)
+                self.learner.ingest(record.sequence, episode)
+            except ValueError as error:
+                self.get_logger().error(f'entry {record.sequence} is left out: {error}')
+                self.learner.counters.sequence = record.sequence
+        self.publish_status()
+        self.pull()
+
+    def work(self) -> None:
+        """A slice of updates, and now and then weights and a checkpoint."""
+        learner, until = self.learner, monotonic() + SLICE
+        while learner.owed and monotonic() < until:
+            learner.update()
+        now, updates = monotonic(), learner.counters.updates
+        caught_up = not learner.owed and updates != self.published_updates
+        if caught_up or (updates != self.published_updates and now - self.last_publish > self.parameters.publish_period):
+            self.publish_weights()
+            self.publish_status()
+        if updates != self.saved_updates and now - self.last_checkpoint > self.parameters.checkpoint_period:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint; a full disk is reported and learning goes on."""
+        self.last_checkpoint, self.saved_updates = monotonic(), self.learner.counters.updates
+        try:
+            self.checkpoint = save_checkpoint(self.learner, self.folder / 'checkpoints')
+        except OSError as error:
+            self.get_logger().error(f'no checkpoint written: {error}')
+
+    def publish_weights(self) -> None:
+        """Publish the actor under a new version."""
+        data = self.learner.weights()
+        counters = self.learner.counters
+        message = PolicyWeights(version=counters.version, config_hash=config_hash(self.learner.actor.config))
+        message.sha256 = hashlib.sha256(data).hexdigest()
+        message.data = to_array(np.frombuffer(data, np.uint8), 'B')
+        message.header.stamp = self.get_clock().now().to_msg()
+        self.weights.publish(message)
+        self.last_publish, self.published_updates = monotonic(), counters.updates
+
+    def beat(self) -> None:
+        """Heartbeat, once a second."""
+        now, updates = monotonic(), self.learner.counters.updates
+        self.rate = (updates - self.last_updates) / max(now - self.last_status, 1e-3)
+        self.last_updates, self.last_status = updates, now
+        self.pull()
+        self.publish_status()
+        self.events.write(self.learner)
+
+    def publish_status(self) -> None:
+        """Say how far learning is."""
+        learner, counters = self.learner, self.learner.counters
+        message = LearnerStatus(sequence=counters.sequence, env_steps=counters.env_steps, updates=counters.updates)
+        learned_from = counters.env_steps - learner.config.min_steps
+        message.utd = counters.updates / learned_from if learned_from > 0 else 0.0
+        message.updates_per_second = self.rate
+        message.backlog, message.weights_version = learner.owed, counters.version
+        for name in ('q_mean', 'critic_loss', 'actor_loss'):
+            setattr(message, name, float(learner.metrics.get(name, 0.0)))
+        message.checkpoint = str(self.checkpoint or '')
+        message.header.stamp = self.get_clock().now().to_msg()
+        self.status.publish(message)
+
+    def close(self) -> None:
+        """Save what was learned since the last checkpoint."""
+        if self.learner.counters.updates != self.saved_updates:
+            self.save()
+        self.events.close()
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Hold a run folder for one learner. Raises ConfigError when it is taken or cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / '.learner.lock', 'w')  # noqa: SIM115 (held for life)
+    except OSError as error:
+        raise ConfigError(f'cannot write to {folder}: {error.strerror}; choose another run folder') from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(f'{folder} already has a learner: stop it, or choose another run folder') from None
+    return lock
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(LearnerNode, LearnerNode.close)

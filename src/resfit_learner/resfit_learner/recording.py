@@ -1,0 +1,71 @@
+"""One episode as its messages come in, in whatever order; says when all of it is there. No ROS here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resfit_policy.episode_log import Phase
+
+from resfit_learner.bags import EPISODE, REWARD, STEP, EpisodeWriter
+
+
+class Recording:
+    """Messages of one episode: held in memory, and written to a bag as they come when there is a writer."""
+
+    def __init__(self, episode_id: int, writer: EpisodeWriter | None = None) -> None:
+        self.episode_id = episode_id
+        self._writer = writer
+        self.steps: dict[int, Any] = {}  # PolicyStep by step
+        self.reward: Any = None  # the newest revision
+        self.closing: Any = None  # the EpisodeState that ended it
+
+    @property
+    def writer(self) -> EpisodeWriter:
+        """The bag. Only there while recording."""
+        assert self._writer is not None
+        return self._writer
+
+    def on_step(self, message: Any, stamp: int, data: bytes = b'') -> None:
+        """A PolicyStep; ``data`` is its CDR form."""
+        if message.step not in self.steps:
+            self.steps[message.step] = message
+            self._write(STEP, stamp, data)
+
+    def on_reward(self, message: Any, stamp: int, data: bytes = b'') -> None:
+        """A Reward."""
+        if self.reward is None or message.revision > self.reward.revision:
+            self.reward = message
+            self._write(REWARD, stamp, data)
+
+    def on_episode(self, message: Any, stamp: int, data: bytes = b'') -> None:
+        """An EpisodeState of RUNNING or of an end."""
+        if message.phase != Phase.RUNNING:
+            self.closing = message
+        self._write(EPISODE, stamp, data)
+
+    @property
+    def complete(self) -> bool:
+        """The end, the label and every step that counts are there."""
+        return not self.missing()
+
+    def missing(self) -> str:
+        """What is not there yet, '' when nothing."""
+        if self.closing is None:
+            return 'no end was announced'
+        if self.reward is None:
+            return 'the label is missing'
+        # A time-out is bootstrapped from the observation after its last step.
+        wanted = range(self.closing.step + int(self.closing.phase == Phase.TIMEOUT))
+        lacking = [step for step in wanted if step not in self.steps]
+        if not self.closing.step:
+            return 'it has no executed step'
+        return f'steps {lacking[:3]} are missing' if lacking else ''
+
+    def kept_steps(self) -> list[Any]:
+        """The steps that count, in order: the executed ones, and the last observation of a time-out."""
+        end = self.closing.step + int(self.closing.phase == Phase.TIMEOUT)
+        return [self.steps[step] for step in range(end)]
+
+    def _write(self, topic: str, stamp: int, data: bytes) -> None:
+        if self._writer is not None:
+            self._writer.write(topic, stamp, data)

@@ -1,0 +1,43 @@
+"""When a control step is due: the first joint states at or after each 50 ms of the episode."""
+
+from __future__ import annotations
+
+
+class Pacer:
+    """Counts an episode's steps on the grid that its first stamp lays down."""
+
+    def __init__(self, period: int, horizon: int) -> None:
+        """``period``: ns between control steps. ``horizon``: steps until time-out."""
+        self.period, self.horizon = period, horizon
+        self.running = False
+        self.step = 0
+        self._start = self._next = 0
+
+    def start(self, stamp: int) -> None:
+        """Begin an episode whose observations count from ``stamp`` ns on."""
+        self.running, self.step = True, 0
+        self._start = self._next = stamp
+
+    def stop(self) -> None:
+        """The episode is over."""
+        self.running = False
+
+    def due(self, stamp: int) -> bool:
+        """Is a step due at joint states of ``stamp`` ns?
+
+        An episode found already under way (by a restarted policy) is left alone: its first steps are missing.
+        """
+        if self.running and self.step == 0 and stamp - self._start > 5 * self.period:
+            self.running = False
+        return self.running and stamp >= self._next
+
+    @property
+    def final(self) -> bool:
+        """The step due is the observation after the last executed step."""
+        return self.step == self.horizon
+
+    def done(self, stamp: int) -> None:
+        """A step was made at ``stamp``; after a stall the missed grid points are not made up for."""
+        self.running = not self.final
+        self.step += 1
+        self._next = self._start + ((stamp - self._start) // self.period + 1) * self.period

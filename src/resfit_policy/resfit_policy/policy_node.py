@@ -1,0 +1,232 @@
+"""One control step per 50 ms: newest observation in, target and PolicyStep out (design section 2)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
+from resfit_msgs.srv import SetAuthority
+from sensor_msgs.msg import Image, JointState
+from visualization_msgs.msg import MarkerArray
+
+from resfit_policy import convert, markers
+from resfit_policy.actor import config_hash, unpack_actor
+from resfit_policy.base_policy import load_base
+from resfit_policy.convert import set_stamp, stamp_ns
+from resfit_policy.episode_log import Arm, Phase
+from resfit_policy.pacing import Pacer
+from resfit_policy.ros import (
+    COMMAND,
+    LATCHED,
+    LOG,
+    SENSOR,
+    autostart,
+    declare,
+    param,
+    run_node,
+)
+from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.sampler import NotReady, Sampler
+from resfit_policy.task import ConfigError, load_task
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of the policy."""
+
+    task: str = param('woolly_ball', 'task name, or path of a task YAML')
+    base: str = param('', 'folder of a frozen base policy, or module:factory')
+    seed: int = param(0, 'seed of the exploration noise')
+    explore: bool = param(False, 'explore as the learner asks; off for evaluation')
+    vision: bool = param(False, 'observe with the cameras of the task')
+    authority: float = param(1.0, 'share of the residual in the executed action at start, [0, 1]')
+    residual_limit: float = param(0.35, 'rad, the most any joint may be corrected')
+    max_age: float = param(0.1, 's, by which a stream may be older than joint_states; 0: same stamp')
+    autostart: bool = param(False, 'configure and activate without being asked')
+
+
+class PolicyNode(LifecycleNode):
+    """Lifecycle node around ``PolicyRuntime``."""
+
+    def __init__(self) -> None:
+        super().__init__('policy_node')
+        self.parameters = declare(self, Parameters)
+        self.task = load_task(self.parameters.task)
+        torch.set_num_threads(1)
+        self.active = False
+        self.episode = EpisodeState()
+        self.refused_weights = 0
+        self.why = ''
+        self.compute_ms: list[float] = []
+        self.last_target: JointState | None = None
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the base policy and create the interfaces."""
+        parameters, task = self.parameters, self.task
+        try:
+            base = load_base(parameters.base, task)
+        except ConfigError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self.runtime = PolicyRuntime(task, base, parameters.seed, parameters.residual_limit)
+        self.runtime.authority = parameters.authority
+        self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
+        self.pacer = Pacer(task.period_ns, task.horizon)
+        self.target = self.create_publisher(JointState, 'target', COMMAND)
+        self.steps = self.create_publisher(PolicyStep, 'policy/step', LOG)
+        self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
+        self.markers = self.create_publisher(MarkerArray, 'markers', LATCHED)
+        self.create_service(SetAuthority, 'set_authority', self.on_authority)
+        self.create_subscription(PolicyWeights, 'learner/weights', self.on_weights, LATCHED)
+        if task.objects:
+            self.create_subscription(PoseArray, 'object_poses', self.on_objects, SENSOR)
+        for camera in task.cameras if parameters.vision else ():
+            self.create_subscription(
+                Image, f'{camera}/image', lambda message, name=camera: self.on_image(name, message), SENSOR
+            )
+        self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
+        self.create_timer(1.0, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Act from the next episode on; being subscribed to the episode says so to the others."""
+        self.active = True
+        self.on_episode_subscription = self.create_subscription(
+            EpisodeState, 'episode', self.on_episode, LATCHED
+        )
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop acting; without targets the streamer holds."""
+        self.active = False
+        self.pacer.stop()
+        self.destroy_subscription(self.on_episode_subscription)
+        return super().on_deactivate(state)
+
+    def on_episode(self, message: EpisodeState) -> None:
+        """Start or stop acting."""
+        self.episode = message
+        self.last_target = None
+        if message.phase != Phase.RUNNING:
+            self.pacer.stop()
+            return
+        if message.horizon != self.task.horizon or message.task != self.task.name:
+            self.get_logger().error(f'episode is for task {message.task}, this policy for {self.task.name}')
+            return
+        self.pacer.start(stamp_ns(message.header.stamp))
+        self.runtime.begin(Arm(message.arm), self.parameters.explore, message.episode_id)
+        self.try_step(time.perf_counter())
+
+    def on_joints(self, message: JointState) -> None:
+        """Take joint states, the metronome of the control loop."""
+        started = time.perf_counter()
+        stamp = stamp_ns(message.header.stamp)
+        if stamp == self.sampler.stamp and self.last_target is not None:
+            self.target.publish(self.last_target)  # the tick came again: whoever asks lost the target
+        try:
+            self.sampler.put_joints(stamp, message.name, message.position)
+        except NotReady as problem:
+            self.why = f'joint_states: {problem}'
+            return
+        self.try_step(started)
+
+    def on_objects(self, message: PoseArray) -> None:
+        """Take the objects' poses."""
+        started = time.perf_counter()
+        poses = [
+            (p.position.x, p.position.y, p.position.z, q.x, q.y, q.z, q.w)
+            for p, q in ((pose, pose.orientation) for pose in message.poses)
+        ]
+        self.sampler.put_objects(stamp_ns(message.header.stamp), poses)
+        self.try_step(started)
+
+    def on_image(self, camera: str, message: Image) -> None:
+        """Take one camera's image."""
+        started = time.perf_counter()
+        try:
+            image = convert.image_to_rgb(message, self.task.image_size)
+        except ValueError as error:
+            self.why = f'{camera}/image: {error}'
+            return
+        self.sampler.put_image(camera, stamp_ns(message.header.stamp), image)
+        self.try_step(started)
+
+    def try_step(self, started: float) -> None:
+        """Act if a step is due and every stream is fresh; otherwise nothing leaves this node."""
+        if not self.active or not self.pacer.due(self.sampler.stamp):
+            return
+        stamp, final = self.sampler.stamp, self.pacer.final
+        try:
+            observation, ages = self.sampler.sample()
+            record = self.runtime.step(observation, stamp, final)
+        except (NotReady, ValueError) as problem:
+            self.why = str(problem)
+            return
+        self.why = ''
+        self.pacer.done(stamp)
+        if not final:
+            self.last_target = target = JointState(name=list(self.task.robot.names))
+            set_stamp(target.header.stamp, stamp)
+            target.position = record.executed_action.astype(np.float64).tolist()
+            self.target.publish(target)
+        record = replace(record, compute_ms=1e3 * (time.perf_counter() - started))
+        self.compute_ms.append(record.compute_ms)
+        self.steps.publish(convert.fill_step(PolicyStep(), self.episode.episode_id, record, ages))
+
+    def on_weights(self, message: PolicyWeights) -> None:
+        """Take new weights from the next step on; anything doubtful is refused and the old ones stay."""
+        data = bytes(message.data)
+        try:
+            if hashlib.sha256(data).hexdigest() != message.sha256:
+                raise ConfigError('the sha256 does not match')
+            actor, exploration, version = unpack_actor(data)
+            if config_hash(actor.config) != message.config_hash or version != message.version:
+                raise ConfigError('the message and the file in it disagree')
+            self.runtime.set_weights(actor, exploration, version)
+        except ConfigError as error:
+            self.refused_weights += 1
+            self.get_logger().error(f'weights {message.version} refused, {self.runtime.version} stay: {error}')
+
+    def on_authority(self, request: Any, response: Any) -> Any:
+        """Set the residual's share."""
+        if math.isfinite(request.authority) and 0 <= request.authority <= 1:
+            self.runtime.authority = float(request.authority)
+            response.success, response.message = True, f'authority is {request.authority:.3f}'
+        else:
+            response.success, response.message = False, 'authority must lie in [0, 1]'
+        return response
+
+    def report(self) -> None:
+        """Publish diagnostics and markers."""
+        slow = float(np.percentile(self.compute_ms, 99)) if self.compute_ms else 0.0
+        self.compute_ms.clear()
+        status = DiagnosticStatus(
+            name=f'{self.get_name()}: control',
+            level=DiagnosticStatus.WARN if self.why else DiagnosticStatus.OK,
+            message=f'no action: {self.why}' if self.why else 'acting' if self.pacer.running else 'waiting',
+            values=[
+                KeyValue(key='compute_ms_p99', value=f'{slow:.2f}'),
+                KeyValue(key='weights_version', value=str(self.runtime.version)),
+                KeyValue(key='refused_weights', value=str(self.refused_weights)),
+                KeyValue(key='authority', value=f'{self.runtime.authority:.3f}'),
+            ],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self.diagnostics.publish(message)
+        self.markers.publish(markers.overview(self.task, self.sampler, self.episode, self.runtime))
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(lambda: autostart(PolicyNode()))

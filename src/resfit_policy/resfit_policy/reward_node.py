@@ -1,0 +1,249 @@
+"""Owns the episode: asks for resets, hears the success sources, says how each episode ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
+from resfit_msgs.srv import LabelEpisode, ResetScene
+from std_srvs.srv import Trigger
+
+from resfit_policy.convert import set_stamp, stamp_ns
+from resfit_policy.episode_log import Arm, Flag, Phase
+from resfit_policy.episode_machine import EpisodeMachine, Outcome, schedule
+from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
+from resfit_policy.task import ConfigError, load_task
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of the reward node."""
+
+    task: str = param('woolly_ball', 'task name, or path of a task YAML')
+    seed: int = param(0, 'seed of the first episode; each further one adds 1')
+    arms: str = param('residual', 'who acts: residual, base, or alternate (both on every seed, interleaved)')
+    success_source: str = param('sim', 'sim: the oracle topic decides; operator: service label decides')
+    reset: str = param('sim', 'sim: service sim/reset; operator: service ready, called when the scene is set')
+    max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit')
+    max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit')
+    max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait')
+    stall: float = param(15.0, 's of wall time without a policy step or verdict after which to abort')
+    exit_when_done: bool = param(False, 'end the process when the limits are reached')
+
+
+class RewardNode(Node):
+    """Thin shell around ``EpisodeMachine``."""
+
+    def __init__(self) -> None:
+        super().__init__('reward_node')
+        self.parameters = parameters = declare(self, Parameters)
+        for name, allowed in (
+            ('arms', ('residual', 'base', 'alternate')),
+            ('success_source', ('sim', 'operator')),
+            ('reset', ('sim', 'operator')),
+        ):
+            if getattr(parameters, name) not in allowed:
+                raise ConfigError(f'parameter {name} must be one of {", ".join(allowed)}')
+        self.task = load_task(parameters.task)
+        self.machine = EpisodeMachine(needs_verdict=parameters.success_source == 'sim')
+        self.log: ReplayStatus | None = None
+        self.learner: LearnerStatus | None = None
+        self.heard_learner = -1e9
+        self.given_id = 0  # highest episode id handed out
+        self.progress = monotonic()
+        self.rewards: dict[int, Reward] = {}  # newest label of each episode of this session
+        self.waits_for = ''
+        self.done_since = 0.0
+
+        self.states = self.create_publisher(EpisodeState, 'episode', LATCHED)
+        self.reward = self.create_publisher(Reward, 'reward', EVENT)
+        if parameters.success_source == 'sim':
+            self.create_subscription(Reward, 'oracle', self.on_oracle, EVENT)
+        self.create_subscription(PolicyStep, 'policy/step', self.on_step, LOG)
+        self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
+        self.create_subscription(LearnerStatus, 'learner/status', self.on_learner, LATCHED)
+        self.create_service(LabelEpisode, 'label', self.on_label)
+        self.create_service(Trigger, 'ready', self.on_ready)
+        self.reset_scene = self.create_client(ResetScene, 'sim/reset')
+        self.create_timer(0.1, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.publish_state(self.get_clock().now().nanoseconds)
+
+    def missing(self) -> str:
+        """What an episode still needs, '' when it can begin."""
+        parameters, log = self.parameters, self.log
+        if not self.count_subscribers('episode') or self.log is None:
+            return 'replay_node'
+        subscribed = [item.node_name for item in self.get_subscriptions_info_by_topic('episode')]
+        if 'policy_node' not in subscribed:
+            return 'policy_node'
+        if not self.count_subscribers('target'):
+            return 'streamer_node'
+        if parameters.reset == 'sim' and not self.reset_scene.service_is_ready():
+            return 'sim_node'
+        if log is not None and log.last_episode_id < self.given_id:
+            return 'replay_node to write the last episode'
+        fresh = monotonic() - self.heard_learner < 5.0
+        if parameters.max_backlog and fresh and self.learner and self.learner.backlog > parameters.max_backlog:
+            return 'the learner to catch up'
+        return ''
+
+    def look(self) -> None:
+        """Begin the next episode when nothing is missing; abort one that makes no progress."""
+        silent = monotonic() - self.progress
+        if self.machine.phase in (Phase.RUNNING, Phase.RESETTING):
+            if silent > self.parameters.stall and self.machine.phase == Phase.RUNNING:
+                self.get_logger().error(f'no policy step or verdict for {silent:.0f} s: episode aborted')
+                self.end(self.machine.abort())
+            elif silent > 2 * self.parameters.stall and self.parameters.reset == 'sim':
+                self.get_logger().error('sim/reset did not answer: asking again')
+                self.request_reset()
+            return
+        waits_for = self.missing()
+        if waits_for != self.waits_for or (waits_for and silent > 10):
+            if waits_for and silent > 10:
+                self.get_logger().warning(f'waiting for {waits_for}')
+                self.progress = monotonic()
+            self.waits_for = waits_for
+        if waits_for:
+            return
+        if self.finished():
+            self.finish()
+            return
+        assert self.log is not None
+        self.given_id = max(self.given_id, self.log.last_episode_id) + 1
+        start = schedule(self.log.episodes, self.parameters.seed, self.parameters.arms)  # type: ignore[arg-type]
+        self.machine.reset(self.given_id, start)
+        self.publish_state(self.get_clock().now().nanoseconds)
+        self.request_reset()
+
+    def finished(self) -> bool:
+        """The log holds all that was asked for."""
+        limits, log = self.parameters, self.log
+        assert log is not None
+        return bool(
+            (limits.max_episodes and log.episodes >= limits.max_episodes)
+            or (limits.max_steps and log.transitions >= limits.max_steps)
+        )
+
+    def finish(self) -> None:
+        """Be IDLE; end the process, if asked to, once the learner has used everything."""
+        if self.machine.phase != Phase.IDLE or not self.done_since:
+            self.machine.phase, self.done_since = Phase.IDLE, monotonic()
+            self.publish_state(self.get_clock().now().nanoseconds)
+        learner, log = self.learner, self.log
+        assert log is not None
+        learning = learner is not None and monotonic() - self.heard_learner < 5.0
+        if learning and learner is not None and (learner.backlog or learner.sequence < log.sequence):
+            return
+        if self.parameters.exit_when_done and monotonic() - self.done_since > 1.0:
+            rclpy.try_shutdown()
+
+    def request_reset(self) -> None:
+        """Ask the simulation, or wait for the operator."""
+        self.progress = monotonic()
+        if self.parameters.reset == 'sim':
+            future = self.reset_scene.call_async(ResetScene.Request(seed=self.machine.start.seed))
+            future.add_done_callback(partial(self.on_reset, self.machine.episode_id))
+
+    def on_reset(self, episode_id: int, future: Any) -> None:
+        """The scene is set: run."""
+        response = future.result()
+        if self.machine.phase != Phase.RESETTING or episode_id != self.machine.episode_id:
+            return
+        if response is None or not response.success:
+            self.get_logger().error(f'sim/reset failed: {response.message if response else "no answer"}')
+            return
+        self.run(stamp_ns(response.stamp))
+
+    def on_ready(self, request: Any, response: Any) -> Any:
+        """The operator has set the scene."""
+        response.success = self.parameters.reset == 'operator' and self.machine.phase == Phase.RESETTING
+        response.message = 'running' if response.success else f'not asked for: {self.machine.phase.name}'
+        if response.success:
+            self.run(self.get_clock().now().nanoseconds)
+        return response
+
+    def run(self, stamp: int) -> None:
+        """Observations from ``stamp`` ns on belong to the episode."""
+        self.progress = monotonic()
+        self.machine.run(stamp)
+        self.publish_state(stamp)
+
+    def on_oracle(self, message: Reward) -> None:
+        """A verdict of the simulation's oracle or a classifier."""
+        self.progress = monotonic()
+        outcome = self.machine.on_verdict(stamp_ns(message.header.stamp), message.success)
+        if outcome:
+            self.end(outcome, message.source, message.confidence)
+
+    def on_step(self, message: PolicyStep) -> None:
+        """The policy's progress."""
+        self.progress = monotonic()
+        final = bool(message.flags & Flag.FINAL)
+        stamp = stamp_ns(message.header.stamp)
+        outcome = self.machine.on_step(message.episode_id, stamp, message.step, final)
+        if outcome:
+            self.end(outcome, Reward.SIM if self.machine.needs_verdict else Reward.HUMAN)
+
+    def end(self, outcome: Outcome, source: int = Reward.SCRIPT, confidence: float = 1.0) -> None:
+        """Publish the label, then the closing state."""
+        self.progress = monotonic()
+        success = outcome.phase == Phase.SUCCESS
+        reward = Reward(episode_id=self.machine.episode_id, step=max(outcome.length - 1, 0), success=success)
+        reward.source, reward.confidence = source, confidence
+        set_stamp(reward.header.stamp, outcome.stamp)
+        self.rewards[reward.episode_id] = reward
+        self.reward.publish(reward)
+        self.publish_state(outcome.stamp, outcome.length)
+        state = f'{outcome.phase.name}, {outcome.length} steps, seed {self.machine.start.seed}'
+        self.get_logger().info(f'episode {reward.episode_id} {self.machine.start.arm.name}: {state}')
+
+    def on_label(self, request: Any, response: Any) -> Any:
+        """An operator's label: ends the running episode, or corrects one that is over."""
+        episode_id = request.episode_id or self.machine.episode_id
+        if episode_id == self.machine.episode_id and self.machine.phase == Phase.RUNNING:
+            self.machine.on_label(request.success)
+            response.success, response.message = True, 'the episode ends at the next step'
+            return response
+        if not 0 < episode_id <= self.given_id and not (self.log and episode_id <= self.log.last_episode_id):
+            response.success, response.message = False, f'there is no episode {episode_id}'
+            return response
+        old = self.rewards.get(episode_id, Reward(episode_id=episode_id))
+        reward = Reward(header=old.header, episode_id=episode_id, step=old.step, success=request.success)
+        reward.source, reward.confidence, reward.revision = Reward.HUMAN, 1.0, old.revision + 1
+        self.rewards[episode_id] = reward
+        self.reward.publish(reward)
+        response.success, response.revision = True, reward.revision
+        response.message = f'episode {episode_id} is now labelled by {request.operator_name or "an operator"}'
+        return response
+
+    def on_replay(self, message: ReplayStatus) -> None:
+        """The log has changed: perhaps the next episode can begin."""
+        self.log = message
+        self.look()
+
+    def on_learner(self, message: LearnerStatus) -> None:
+        """A heartbeat of the learner."""
+        self.learner, self.heard_learner = message, monotonic()
+        self.look()
+
+    def publish_state(self, stamp: int, length: int = 0) -> None:
+        """Publish the machine's state."""
+        machine = self.machine
+        message = EpisodeState(
+            episode_id=machine.episode_id, task=self.task.name, phase=int(machine.phase), step=length
+        )
+        message.horizon, message.arm, message.seed = self.task.horizon, int(machine.start.arm), machine.start.seed
+        set_stamp(message.header.stamp, stamp)
+        self.states.publish(message)
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(RewardNode)

@@ -1,0 +1,126 @@
+"""Interpolates targets to the controller's rate, in a process of its own.
+
+Whatever happens to the policy's interpreter, commands stay smooth and the robot holds its measured pose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+
+from resfit_policy.convert import stamp_ns
+from resfit_policy.ros import COMMAND, SENSOR, autostart, declare, param, run_node
+from resfit_policy.streamer import Positions
+from resfit_policy.streaming import Streamer
+from resfit_policy.task import load_task
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of the streamer."""
+
+    task: str = param('woolly_ball', 'task name, or path of a task YAML')
+    lockstep: bool = param(False, 'answer every tick of a lockstep simulation instead of keeping time')
+    commands: str = param('vega_position_controller/commands', 'command topic of the position controller')
+    autostart: bool = param(False, 'configure and activate without being asked')
+
+
+class StreamerNode(LifecycleNode):
+    """Lifecycle node around ``Streamer``."""
+
+    def __init__(self) -> None:
+        super().__init__('streamer_node')
+        self.parameters = declare(self, Parameters)
+        self.task = load_task(self.parameters.task)
+        self.streamer = Streamer(self.task)
+        self.active = False
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Create the interfaces."""
+        self.streamer = Streamer(self.task)
+        self.commands = self.create_publisher(Float64MultiArray, self.parameters.commands, COMMAND)
+        self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.resources = [
+            self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR),
+            self.create_subscription(JointState, 'target', self.on_target, COMMAND),
+        ]
+        self.timers_made = [self.create_timer(1.0, self.report, clock=steady)]
+        if not self.parameters.lockstep:
+            self.timers_made.append(self.create_timer(self.task.tick_ns * 1e-9, self.on_tick, clock=steady))
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to send commands, from the measured pose."""
+        self.active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop; the controller keeps the last command."""
+        self.active = False
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop what ``on_configure`` made."""
+        for timer in self.timers_made:
+            self.destroy_timer(timer)
+        for subscription in self.resources:
+            self.destroy_subscription(subscription)
+        self.destroy_publisher(self.commands)
+        self.destroy_publisher(self.diagnostics)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_joints(self, message: JointState) -> None:
+        """Take the measured pose; in lockstep it is also the request for a command."""
+        self.streamer.on_joints(stamp_ns(message.header.stamp), message.name, message.position)
+        self.answer()
+
+    def on_target(self, message: JointState) -> None:
+        """Take the policy's target."""
+        self.streamer.on_target(stamp_ns(message.header.stamp), message.name, message.position)
+        self.answer()
+
+    def answer(self) -> None:
+        """In lockstep, send the command of the newest tick if it is due.
+
+        The dimension's label names the tick: the simulation drops an answer to any other one.
+        """
+        due = self.streamer.answer() if self.parameters.lockstep and self.active else None
+        if due is not None:
+            self.send(due[1], str(due[0]))
+
+    def on_tick(self) -> None:
+        """In real time, send the command for now."""
+        command = self.streamer.tick() if self.active else None
+        if command is not None:
+            self.send(command, 'joint')
+
+    def send(self, command: Positions, label: str) -> None:
+        """Publish one command, (A,) rad in the robot's joint order."""
+        message = Float64MultiArray(data=command.tolist())
+        size = len(command)
+        message.layout.dim.append(MultiArrayDimension(label=label, size=size, stride=size))
+        self.commands.publish(message)
+
+    def report(self) -> None:
+        """Publish diagnostics."""
+        holding = self.streamer.holding
+        status = DiagnosticStatus(
+            name=f'{self.get_name()}: stream',
+            level=DiagnosticStatus.WARN if holding else DiagnosticStatus.OK,
+            message=f'holding the measured pose: {self.streamer.why}' if holding else 'streaming',
+            values=[KeyValue(key='refused_targets', value=str(self.streamer.refused))],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self.diagnostics.publish(message)
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(lambda: autostart(StreamerNode()))

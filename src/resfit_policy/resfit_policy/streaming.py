@@ -1,0 +1,108 @@
+"""What the streamer decides: which command to send, and when to hold (design section 2.6). No ROS here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from resfit_policy.observation import Float
+from resfit_policy.sampler import NotReady, match_joints
+from resfit_policy.streamer import Interpolator, Positions
+from resfit_policy.task import Task
+
+
+class Streamer:
+    """Turns targets and joint states into commands.
+
+    In lockstep every tick of the simulation gets exactly one command, and no target means that the simulation
+    stands still. In real time a command leaves at every tick, and no target means that the measured pose is held.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.interpolator = Interpolator(task)
+        self.patience = 2 * task.period_ns  # ns without a target after which the measured pose is held
+        self.holding = True
+        self.why = 'no target yet'
+        self.refused = 0  # targets that could not be used
+        self._measured: Float | None = None
+        self._now = -1  # ns, stamp of the newest joint states
+        self._target: tuple[int, Float] | None = None  # arrived, not yet begun
+        self._begun = -1  # ns, stamp of the target last begun
+        self._answered = -1  # ns, tick last answered in lockstep
+
+    def on_joints(self, stamp: int, names: Sequence[str], positions: ArrayLike) -> None:
+        """Take joint states. Unusable ones are as good as none."""
+        try:
+            measured = match_joints(self.task.robot.names, names, positions)
+        except NotReady as problem:
+            self.why = f'joint_states: {problem}'
+            return
+        if stamp < self._now:  # the clock went back: a restarted simulation, a bag played again
+            self._target, self._begun, self._answered = None, -1, -1
+            self.holding, self.why = True, 'time went back'
+        self._measured, self._now = measured, stamp
+
+    def on_target(self, stamp: int, names: Sequence[str], positions: ArrayLike) -> None:
+        """Take a target; an unusable one is counted and makes the streamer hold."""
+        try:
+            if len(names) != len(positions):  # type: ignore[arg-type]
+                raise NotReady(f'{len(names)} names, {len(positions)} positions')  # type: ignore[arg-type]
+            target = match_joints(self.task.robot.names, names, positions)
+        except NotReady as problem:
+            self.refused += 1
+            self._target = None
+            self._hold(f'target refused: {problem}')
+            return
+        if stamp > self._begun:  # a repeated target is no new one
+            self._target = (stamp, target)
+
+    def answer(self) -> tuple[int, Positions] | None:
+        """Lockstep: the tick's stamp and its command, or None where none is due yet.
+
+        A tick that is published again gets the same command again.
+        """
+        if self._measured is None:
+            return None
+        if self._now == self._answered:
+            return self._now, self.interpolator.command
+        self._forget_old()
+        if self.holding or self.interpolator.finished:
+            if self._target is None or self._target[0] > self._now:
+                return None
+            self._begin()
+        self._answered = self._now
+        return self._now, self.interpolator.next()
+
+    def tick(self) -> Positions | None:
+        """Real time: the command for now, None before the first joint states."""
+        if self._measured is None:
+            return None
+        self._forget_old()
+        if self._target is not None:
+            self._begin()
+        return self.interpolator.next()
+
+    def _forget_old(self) -> None:
+        """Drop a stale target, and hold when the last good one is too long ago (also after a reset's jump)."""
+        if self._target is not None and self._now - self._target[0] > self.patience:
+            self._target = None
+            self.why = 'target is stale'
+        if self._target is None and not self.holding and self._now - self._begun > self.patience:
+            self._hold('targets stopped')
+
+    def _begin(self) -> None:
+        assert self._target is not None and self._measured is not None
+        if self.holding or self._now - self._begun > self.patience:
+            self.interpolator.reset(self._measured)
+        self._begun = self._target[0]
+        self.interpolator.set_target(self._target[1])
+        self._target, self.holding, self.why = None, False, ''
+
+    def _hold(self, why: str) -> None:
+        """Latch the pose measured now; the hold lasts until the next usable target."""
+        self.holding, self.why = True, why
+        if self._measured is not None:
+            self.interpolator.reset(np.asarray(self._measured))
