@@ -48,7 +48,8 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
         if observation == 'vision':
             size = self.task.image_size
             images = spaces.Box(0, 255, (len(self.task.cameras), size, size, 3), np.uint8)
-            self.observation_space = spaces.Dict({'state': self._box(self.task.action_size), 'images': images})
+            joints = self._box(self.task.action_size)
+            self.observation_space = spaces.Dict({'state': joints, 'images': images})
 
     @staticmethod
     def _box(size: int) -> spaces.Box:
@@ -82,7 +83,7 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
         images = [self.simulation.render(camera, size, size) for camera in self.task.cameras]
         return {'state': state[: self.task.action_size], 'images': np.stack(images)}
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """(480, 640, 3) uint8 RGB of the overview camera, or None without a render mode."""
         return self.simulation.render('overview', *RENDER_SIZE) if self.render_mode else None
 

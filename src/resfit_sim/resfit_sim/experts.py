@@ -27,7 +27,8 @@ SPEED_SHARE = 0.85  # of the joints' speed limits, at a move's fastest point
 @dataclass(frozen=True)
 class Grasp:
     """How a hand takes hold. Angles as in ``hand_axes``; offset in hand coordinates [m] is where the object's
-    centre goes; finger flexion is a share of the range (0 open, 1 closed), thumb_* joints are th_j0 in rad."""
+    centre goes; flexion is a share of the fingers' range (0 open, 1 closed); thumb_open and thumb_closed are
+    th_j0 [rad]."""
 
     roll: float
     yaw: float
@@ -125,7 +126,7 @@ class WoollyBallExpert(ScriptedExpert):
         ),
     }  # fmt: skip
     CARRY_HEIGHT = 0.21  # m above the table
-    TURN = 0.6  # rad towards the tote while carrying, or elbow and torso meet
+    TURN = 0.75  # rad towards the tote while carrying: with 0.6 or less, elbow and torso meet
 
     def __init__(self, task: Task, variant: str) -> None:
         super().__init__(task, variant)
@@ -237,4 +238,3 @@ def make_expert(task_name: str, variant: str) -> BasePolicy:
     layout(task_name, variant)  # names what there is
     kinds = {'woolly_ball': WoollyBallExpert, 'package_handover': PackageHandoverExpert}
     return kinds[task_name](load_task(task_name), variant)
-

@@ -106,7 +106,7 @@ class Kinematics:
 
 
 def _rotation_error(turn: Array) -> Array:
-    """Rotation vector (3,), length sin(angle), of the rotation matrix ``turn``; unit length beyond 90 degrees."""
+    """Rotation vector (3,) of the matrix ``turn``, its length sin(angle), or 1 beyond 90 degrees."""
     error = 0.5 * np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
     if np.trace(turn) < 1:
         error /= np.linalg.norm(error) + 1e-9

@@ -1,4 +1,4 @@
-"""What the scene looks like: room, lights, cameras, and the drawn form of the objects. Nothing here collides."""
+"""What the scene looks like: room, lights, cameras, drawn form of the objects. Nothing here collides."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Faces = NDArray[np.int32]  # (F, 3)
 
 BASELINE = 0.063  # m between the two head cameras
 YARN_BANDS, YARN_STRANDS = 7, 5  # of a woolly ball
@@ -29,8 +30,8 @@ def add_room(spec: mujoco.MjSpec) -> None:
     spec.stat.center, spec.stat.extent = [0.3, 0, 1], 1.0  # scale of clipping planes and shadow maps
     visual = spec.visual
     visual.global_.offwidth, visual.global_.offheight = 1280, 960
-    visual.quality.shadowsize, visual.quality.offsamples = 2048, 4
-    visual.map.znear, visual.map.zfar, visual.map.haze, visual.map.shadowclip = 0.01, 25, 0.4, 1.0
+    visual.quality.shadowsize, visual.quality.offsamples = 4096, 4
+    visual.map.znear, visual.map.zfar, visual.map.haze, visual.map.shadowclip = 0.02, 10, 0.5, 4
     visual.rgba.haze = [0.90, 0.92, 0.94, 1]
     visual.headlight.ambient, visual.headlight.diffuse = [0.34] * 3, [0.12] * 3
     visual.headlight.specular = [0.05] * 3
@@ -50,7 +51,7 @@ def add_room(spec: mujoco.MjSpec) -> None:
     )
     directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     world.add_light(  # one sun with a shadow: every further one draws the whole scene twice more
-        type=directional, pos=[0.8, 0.6, 3], dir=[-0.25, -0.30, -1], castshadow=True,
+        type=directional, pos=[0.675, 0.45, 2.5], dir=[-0.25, -0.30, -1], castshadow=True,
         diffuse=[0.40, 0.39, 0.36], ambient=[0.12] * 3, specular=[0.15] * 3,
     )  # fmt: skip
     world.add_light(
@@ -64,7 +65,7 @@ def add_cameras(spec: mujoco.MjSpec) -> None:
     head = spec.body('head_l3')
     for name, y in (('head_left', BASELINE / 2), ('head_right', -BASELINE / 2)):
         head.add_camera(name=name, pos=[0.0365, y, 0.0489], quat=[0.5, 0.5, -0.5, -0.5], fovy=84)
-    eye, target = np.array([1.62, -0.85, 1.62]), np.array([0.16, 0.02, 1.06])
+    eye, target = np.array([1.46, -0.74, 1.86]), np.array([0.18, 0.02, 1.08])
     spec.worldbody.add_camera(name='overview', pos=eye, quat=_look_at(eye, target), fovy=36)
 
 
@@ -77,7 +78,7 @@ def add_table_legs(table: mujoco.MjsBody, length: float, width: float, height: f
 
 
 def add_tote_rim(tote: mujoco.MjsBody, length: float, width: float, height: float) -> None:
-    bar = 0.010
+    bar = 0.008
     for pos, size in (
         ([length, 0, height], [bar, width + bar, 0.004]),
         ([-length, 0, height], [bar, width + bar, 0.004]),
@@ -94,7 +95,7 @@ def add_yarn(spec: mujoco.MjSpec, body: mujoco.MjsBody, radius: float) -> None:
     _drawn_only(core)
     thread = 0.095 * radius
     vertices: list[Array] = []
-    faces: list[NDArray[np.int32]] = []
+    faces: list[Faces] = []
     for band in range(YARN_BANDS):
         normal = random.normal(size=3)
         lift = radius - thread * (1.9 - 1.1 * band / YARN_BANDS)
@@ -120,15 +121,16 @@ def _wood_grain(height: int, width: int) -> NDArray[np.uint8]:
     boards = 5
     board = np.minimum(np.floor(across[0] * boards).astype(int), boards - 1)
     phase = random.uniform(0, 2 * np.pi, (3, boards))[:, board]
-    wave = 0.03 * np.sin(2 * np.pi * along * 1.5 + phase[0]) + 0.012 * np.sin(2 * np.pi * along * 4 + phase[1])
-    grain = np.sin(2 * np.pi * (across + wave) * 38 + phase[2]) + 0.6 * np.sin(2 * np.pi * (across + wave) * 91)
-    tone = 1 + 0.018 * grain + random.uniform(-0.03, 0.03, boards)[board] + random.normal(0, 0.006, (height, width))
+    wave = across + 0.03 * np.sin(9.4 * along + phase[0]) + 0.012 * np.sin(25.1 * along + phase[1])
+    grain = np.sin(240 * wave + phase[2]) + 0.6 * np.sin(570 * wave)
+    tone = 1 + 0.018 * grain + random.uniform(-0.03, 0.03, boards)[board]
+    tone += random.normal(0, 0.006, (height, width))
     tone = np.where(np.abs(across * boards - np.round(across * boards)) < 0.012, tone * 0.86, tone)
     colour = np.array([0.87, 0.74, 0.58]) * tone[..., None]
     return np.asarray(np.clip(colour, 0, 1) * 255, np.uint8)
 
 
-def _tube(normal: Array, radius: float, thread: float, tilt: float) -> tuple[Array, NDArray[np.int32]]:
+def _tube(normal: Array, radius: float, thread: float, tilt: float) -> tuple[Array, Faces]:
     """Vertices and faces of a thin ring around a sphere; ``tilt`` moves it off the great circle."""
     normal = normal / np.linalg.norm(normal)
     side = np.cross(normal, [0.31, 0.72, 0.62])
@@ -139,10 +141,10 @@ def _tube(normal: Array, radius: float, thread: float, tilt: float) -> tuple[Arr
     out = np.cos(tilt) * (np.cos(around) * side + np.sin(around) * up) + np.sin(tilt) * normal
     lay = np.cos(tilt) * normal - np.sin(tilt) * (np.cos(around) * side + np.sin(around) * up)
     points = (radius + thread * np.cos(across)) * out + thread * np.sin(across) * lay
-    return points.reshape(-1, 3), _grid_faces(YARN_STEPS, YARN_SIDES, wrap_rows=True)
+    return points.reshape(-1, 3), _grid_faces(YARN_STEPS, YARN_SIDES, wrap_rows=True)[:, ::-1]  # outwards
 
 
-def _superellipsoid(half: Array, power: float) -> tuple[Array, NDArray[np.int32]]:
+def _superellipsoid(half: Array, power: float) -> tuple[Array, Faces]:
     """Vertices and faces of a box of half sizes ``half`` with soft edges; power 1 is an ellipsoid."""
     rows, columns = 24, 32
     latitude = np.linspace(-np.pi / 2, np.pi / 2, rows)[:, None]
@@ -157,7 +159,7 @@ def _superellipsoid(half: Array, power: float) -> tuple[Array, NDArray[np.int32]
     return np.stack([x, y, z], axis=-1).reshape(-1, 3) * half, _grid_faces(rows, columns, wrap_rows=False)
 
 
-def _grid_faces(rows: int, columns: int, wrap_rows: bool) -> NDArray[np.int32]:
+def _grid_faces(rows: int, columns: int, wrap_rows: bool) -> Faces:
     """Two triangles per cell of a grid whose columns are closed, and its rows too if asked."""
     row = np.arange(rows if wrap_rows else rows - 1)[:, None]
     column = np.arange(columns)[None, :]
@@ -168,7 +170,7 @@ def _grid_faces(rows: int, columns: int, wrap_rows: bool) -> NDArray[np.int32]:
 
 
 def _add_mesh(
-    spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, vertices: Array, faces: NDArray[np.int32], material: str
+    spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, vertices: Array, faces: Faces, material: str
 ) -> None:
     mesh = spec.add_mesh(name=name)
     mesh.uservert, mesh.userface = vertices.ravel(), faces.ravel()

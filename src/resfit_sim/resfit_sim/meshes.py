@@ -11,6 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def cache_dir() -> Path:
 
 
 def visual_parts(path: Path, faces: int) -> list[Part]:
-    """Parts of the GLB file ``path`` with about ``faces`` triangles in all, from the cache if they are there."""
+    """Parts of the GLB file ``path`` with about ``faces`` triangles in all, cached."""
     digest = hashlib.sha256(f'{RECIPE} {faces} '.encode() + path.read_bytes()).hexdigest()
     cached = cache_dir() / f'{path.stem}-{digest[:20]}.npz'
     try:
@@ -60,8 +61,10 @@ def _save(path: Path, parts: list[Part]) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, suffix='.tmp')
     try:
         with os.fdopen(handle, 'wb') as file:
-            arrays = [{f'v{i}': p.vertices, f'f{i}': p.faces, f'c{i}': p.rgb} for i, p in enumerate(parts)]
-            np.savez(file, **{key: value for group in arrays for key, value in group.items()})
+            arrays: dict[str, Any] = {}
+            for i, part in enumerate(parts):
+                arrays |= {f'v{i}': part.vertices, f'f{i}': part.faces, f'c{i}': part.rgb}
+            np.savez(file, **arrays)
         os.replace(name, path)  # whole or not at all, whoever else builds the same file
     except OSError:
         Path(name).unlink(missing_ok=True)

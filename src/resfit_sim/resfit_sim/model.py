@@ -64,7 +64,7 @@ def load_robot() -> Robot:
 
 
 def build_robot(visuals: bool = True) -> mujoco.MjSpec:
-    """The robot alone. ``visuals=False`` leaves out the meshes that are only drawn (kinematics needs none)."""
+    """The robot alone. ``visuals=False`` leaves out the meshes that are only drawn."""
     return _Builder(visuals).build()
 
 
@@ -237,7 +237,8 @@ class _Builder:
             mesh = self.spec.add_mesh(name=name, file=str(path))
             mesh.maxhullvert = HULL_VERTICES
         pos, quat = _pose(collision.find('origin'))
-        geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, pos=pos, quat=quat, mass=0, group=COLLISION)
+        geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, pos=pos, quat=quat)
+        geom.mass, geom.group = 0, COLLISION
         if _is_hand(body.name):
             _rubber(geom)
 
@@ -258,9 +259,13 @@ def _budgets(stem: str) -> list[tuple[int, int]]:
     """Geom groups a visual mesh is drawn in, and its triangles there. The head sees arms, hands and chest."""
     if stem[:2] in FINGERS:
         return [(FINE, 1600), (COARSE, 150)]
-    if stem in ('base', 'torso_l3', 'R_hand_base', 'L_hand_base'):
-        return [(FINE, 6000)] + ([(COARSE, 700)] if stem != 'base' else [])
-    return [(FINE, 3200)] + ([(COARSE, 350)] if 'arm' in stem or 'connector' in stem else [])
+    if stem == 'torso_l3':
+        return [(FINE, 6000), (COARSE, 2500)]
+    if stem.endswith('hand_base'):
+        return [(FINE, 6000), (COARSE, 700)]
+    if 'arm' in stem or stem == 'connector':
+        return [(FINE, 3200), (COARSE, 350)]
+    return [(FINE, 6000 if stem == 'base' else 3200)]
 
 
 def _child(element: ET.Element, tag: str) -> str:

@@ -26,24 +26,23 @@ class RenderError(RuntimeError):
 def _egl_works() -> bool:
     """Whether some EGL device can be opened. Asked of the library itself: once PyOpenGL has tried EGL in a
     process, it cannot go back to OSMesa."""
+    pointer, number = ctypes.c_void_p, ctypes.c_uint
     try:
         egl = ctypes.CDLL('libEGL.so.1')
-        egl.eglGetProcAddress.restype = ctypes.c_void_p
-        query, display = egl.eglGetProcAddress(b'eglQueryDevicesEXT'), egl.eglGetProcAddress(b'eglGetPlatformDisplayEXT')
+        egl.eglGetProcAddress.restype = pointer
+        query = egl.eglGetProcAddress(b'eglQueryDevicesEXT')
+        display = egl.eglGetProcAddress(b'eglGetPlatformDisplayEXT')
     except (OSError, AttributeError):
         return False
     if not query or not display:
         return False
-    devices, count = (ctypes.c_void_p * 16)(), ctypes.c_int(0)
-    pointer = ctypes.c_void_p
-    if not ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, pointer, pointer)(query)(16, devices, ctypes.byref(count)):
-        return False
-    open_display = ctypes.CFUNCTYPE(pointer, ctypes.c_uint, pointer, pointer)(display)
+    query_devices = ctypes.CFUNCTYPE(number, ctypes.c_int, pointer, pointer)(query)
+    open_display = ctypes.CFUNCTYPE(pointer, number, pointer, pointer)(display)
     egl.eglInitialize.argtypes = [pointer, pointer, pointer]
-    return any(
-        bool(opened) and bool(egl.eglInitialize(opened, None, None))
-        for opened in (open_display(_DEVICE_PLATFORM, devices[i], None) for i in range(count.value))
-    )
+    devices, count = (pointer * 16)(), ctypes.c_int(0)
+    query_devices(16, devices, ctypes.byref(count))
+    opened = (open_display(_DEVICE_PLATFORM, devices[i], None) for i in range(count.value))
+    return any(bool(each) and bool(egl.eglInitialize(each, None, None)) for each in opened)
 
 
 def _osmesa_works() -> bool:

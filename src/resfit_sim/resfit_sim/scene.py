@@ -76,7 +76,7 @@ def layout(task_name: str, variant: str) -> Layout:
 
 
 def build_scene(plan: Layout) -> mujoco.MjSpec:
-    """Robot and scene, ready to compile. The tote is a mocap body: placed at reset, never moved by contact."""
+    """Robot and scene, ready to compile. The tote is a mocap body: placed at reset, moved by nothing."""
     spec = build_robot()
     option = spec.option
     option.timestep = TIMESTEP

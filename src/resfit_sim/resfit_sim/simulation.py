@@ -100,15 +100,15 @@ class Simulation:
 
     def joint_positions(self) -> Array:
         """(29,) rad."""
-        return self.data.qpos[self._qpos]
+        return np.array(self.data.qpos[self._qpos])
 
     def joint_velocities(self) -> Array:
         """(29,) rad/s."""
-        return self.data.qvel[self._qvel]
+        return np.array(self.data.qvel[self._qvel])
 
     def joint_efforts(self) -> Array:
         """(29,) N m, what the actuators exert."""
-        return self.data.actuator_force.copy()
+        return np.array(self.data.actuator_force)
 
     def object_poses(self) -> dict[str, tuple[Array, Array]]:
         """Position (3,) m and quaternion (x, y, z, w) of object and tote in the world frame."""
