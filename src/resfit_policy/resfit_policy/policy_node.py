@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class Parameters:
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
     base: str = param('', 'folder of a frozen base policy, or module:factory')
+    weights: str = param('', 'file of a residual (actor.safetensors of a checkpoint) to start with')
     seed: int = param(0, 'seed of the exploration noise')
     explore: bool = param(False, 'explore as the learner asks; off for evaluation')
     vision: bool = param(False, 'observe with the cameras of the task')
@@ -66,7 +68,7 @@ class PolicyNode(LifecycleNode):
         self.active = False
         self.episode = EpisodeState()
         self.refused_weights = 0
-        self.why = ''
+        self.why = self.problem = ''
         self.compute_ms: list[float] = []
         self.last_target: JointState | None = None
 
@@ -75,10 +77,13 @@ class PolicyNode(LifecycleNode):
         parameters, task = self.parameters, self.task
         try:
             base = load_base(parameters.base, task)
-        except ConfigError as error:
+            self.runtime = PolicyRuntime(task, base, parameters.seed, parameters.residual_limit)
+            if parameters.weights:
+                self.runtime.set_weights(*unpack_actor(Path(parameters.weights).read_bytes()))
+        except (ConfigError, OSError) as error:
             self.get_logger().error(str(error))
+            self.problem = str(error)
             return TransitionCallbackReturn.FAILURE
-        self.runtime = PolicyRuntime(task, base, parameters.seed, parameters.residual_limit)
         self.runtime.authority = parameters.authority
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
         self.pacer = Pacer(task.period_ns, task.horizon)

@@ -65,12 +65,12 @@ def declare(node: Node, table: type[T]) -> T:
 def autostart(node: LifecycleNode) -> LifecycleNode:
     """Configure and activate a lifecycle node when its parameter ``autostart`` says so.
 
-    Raises ConfigError when a transition fails; the node has said why.
+    Raises ConfigError when a transition fails, with the node's ``problem``.
     """
     if node.get_parameter('autostart').value:
         for name, trigger in (('configure', node.trigger_configure), ('activate', node.trigger_activate)):
             if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise ConfigError(f'{node.get_name()} could not {name}')
+                raise ConfigError(getattr(node, 'problem', '') or f'{node.get_name()} could not {name}')
     return node
 
 

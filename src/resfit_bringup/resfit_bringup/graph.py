@@ -1,0 +1,196 @@
+"""The one description of the graph: which processes, with which parameters. Read by launch files and runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from resfit_policy.task import ConfigError, load_task
+
+from resfit_bringup.share import share_folder
+
+Hardware = Literal['sim', 'mock', 'robot']
+HARDWARE = ('sim', 'mock', 'robot')
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the graph: a node of a package, or, without a package, a program on the path."""
+
+    package: str
+    executable: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    respawn: bool = False  # started again when it dies; its work goes on from where it was
+    essential: bool = True  # its end is the end of the graph
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is about. Launch arguments and the command line mirror these."""
+
+    run_dir: Path
+    task: str = 'woolly_ball'
+    seed: int = 0
+    base: str = ''  # folder of the frozen base policy, or module:factory
+    hardware: Hardware = 'sim'
+    namespace: str = ''
+    use_sim_time: bool | None = None  # None: with hardware sim only
+    lockstep: bool = True  # simulation only: as fast as it goes; False is real time
+    variant: str = 'unseen'  # simulation only: which objects
+    vision: bool = False
+    params_file: str = ''  # ROS parameter YAML that overrides the graph's
+    rviz: bool = False
+    record: bool = False  # also record all topics with ros2 bag
+    max_steps: int = 0
+    max_episodes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.hardware not in HARDWARE:
+            raise ConfigError(f'hardware "{self.hardware}": choose one of {", ".join(HARDWARE)}')
+        if self.params_file and not Path(self.params_file).is_file():
+            raise ConfigError(f'params_file {self.params_file} does not exist')
+        load_task(self.task)
+
+    @property
+    def sim_time(self) -> bool:
+        """use_sim_time of every node."""
+        return self.hardware == 'sim' if self.use_sim_time is None else self.use_sim_time
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Processes in the order in which they are started; they are ended in the opposite one."""
+
+    options: Options
+    processes: tuple[Process, ...]
+
+    def named(self, name: str) -> Process:
+        """The process called ``name``."""
+        return next(process for process in self.processes if process.name == name)
+
+
+def train_graph(
+    options: Options,
+    *,
+    demonstrations: str,
+    recipe: str = 'resfit_ros',
+    learner_config: str = '',
+    max_backlog: int = 1000,
+) -> Graph:
+    """Policy, learner and everything between; the policy explores.
+
+    ``max_backlog``: the next episode waits while the learner owes more critic updates than this, so that the
+    configured UTD is held.
+    """
+    learner = Process(
+        'resfit_learner',
+        'learner_node',
+        'learner_node',
+        {
+            'task': options.task,
+            'base': options.base,
+            'demonstrations': demonstrations,
+            'directory': str(options.run_dir),
+            'recipe': recipe,
+            'config': learner_config,
+            'seed': options.seed,
+        },
+        respawn=True,
+        essential=False,
+    )
+    policy = _policy(options, explore=True)
+    reward = _reward(options, arms='residual', max_backlog=max_backlog)
+    return Graph(options, (*_body(options), _replay(options), policy, learner, reward))
+
+
+def eval_graph(options: Options, *, weights: str) -> Graph:
+    """Base against base + residual on the same seeds, interleaved; ``weights`` is an actor.safetensors."""
+    policy = _policy(options, weights=weights)
+    return Graph(options, (*_body(options), _replay(options), policy, _reward(options, arms='alternate')))
+
+
+def collect_graph(options: Options) -> Graph:
+    """Episodes of the base alone, such as a scripted expert: demonstrations."""
+    return Graph(options, (*_body(options), _replay(options), _policy(options), _reward(options, arms='base')))
+
+
+def _policy(options: Options, weights: str = '', explore: bool = False) -> Process:
+    parameters = {
+        'task': options.task,
+        'base': options.base,
+        'weights': weights,
+        'seed': options.seed,
+        'explore': explore,
+        'vision': options.vision,
+        'max_age': 0.0 if options.hardware == 'sim' and options.lockstep else 0.1,
+        'autostart': True,
+    }
+    return Process('resfit_policy', 'policy_node', 'policy_node', parameters, respawn=True, essential=False)
+
+
+def _reward(options: Options, *, arms: str, max_backlog: int = 0) -> Process:
+    simulated = options.hardware == 'sim'
+    parameters = {
+        'task': options.task,
+        'seed': options.seed,
+        'arms': arms,
+        'success_source': 'sim' if simulated else 'operator',
+        'reset': 'sim' if simulated else 'operator',
+        'max_steps': options.max_steps,
+        'max_episodes': options.max_episodes,
+        'max_backlog': max_backlog,
+        'exit_when_done': True,
+    }
+    return Process('resfit_policy', 'reward_node', 'reward_node', parameters)
+
+
+def _replay(options: Options) -> Process:
+    return Process('resfit_learner', 'replay_node', 'replay_node', {'directory': str(options.run_dir)})
+
+
+def _body(options: Options) -> tuple[Process, ...]:
+    """What stands for the robot, the streamer in front of it, and what shows or records it."""
+    simulated = options.hardware == 'sim'
+    lockstep = simulated and options.lockstep
+    processes: list[Process] = []
+    if simulated:
+        parameters = {'task': options.task, 'variant': options.variant, 'vision': options.vision, 'lockstep': lockstep}
+        processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
+    else:
+        processes += _ros2_control(options)
+    streamer = {'task': options.task, 'lockstep': lockstep, 'autostart': True}
+    processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
+    if options.rviz or not simulated:
+        description = {'robot_description': _description(options.hardware)}
+        processes.append(
+            Process('robot_state_publisher', 'robot_state_publisher', 'robot_state_publisher', description)
+        )
+    if options.rviz:
+        config = str(share_folder() / 'config' / 'vega.rviz')
+        processes.append(Process('rviz2', 'rviz2', 'rviz2', arguments=('-d', config), essential=False))
+    if options.record:
+        arguments = ('bag', 'record', '--all', '--storage', 'mcap', '--output', str(options.run_dir / 'bag'))
+        processes.append(Process('', 'ros2', 'bag', arguments=arguments, essential=False))
+    return tuple(processes)
+
+
+def _ros2_control(options: Options) -> list[Process]:
+    controllers = str(share_folder() / 'config' / 'controllers.yaml')
+    manager = Process(
+        'controller_manager', 'ros2_control_node', 'controller_manager', arguments=('--params-file', controllers)
+    )
+    spawners = [
+        Process('controller_manager', 'spawner', f'spawn_{name}', arguments=(name,), essential=False)
+        for name in ('joint_state_broadcaster', 'vega_position_controller')
+    ]
+    return [manager, *spawners]
+
+
+def _description(hardware: Hardware) -> str:
+    from resfit_bringup.description import robot_description
+
+    return str(robot_description(hardware))
