@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -51,8 +51,10 @@ class LearnerConfig:
     imitation: Annotated[float, Field(ge=0)] = 0.0  # pull towards corrections of successful episodes (0)
 
     # Residual: directions and bounds
-    directions: Annotated[int, Field(ge=0)] = 0  # number of synergies; 0 is one direction per joint (0)
-    bound: Positive = 0.1  # bound of a correction, in rad for synergies, of the joint's data range for joints (0.1-0.2)
+    residual: Literal['error', 'joints'] = 'error'  # directions from the base's error, or one per joint (joints)
+    directions: Count = 8  # principal directions of the base's error
+    held_out: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of demonstrations, the last ones, not used in BC
+    bound: Positive = 3.0  # error: in standard deviations; joints: of the joint's half range (0.1-0.2)
 
     # Exploration
     explore_std: Annotated[float, Field(ge=0)] = 0.05  # of the latent range, at the start

@@ -17,7 +17,7 @@ from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
-from resfit_learner.synergies import joint_directions, motion_synergies
+from resfit_learner.synergies import error_directions, joint_directions
 from resfit_learner.transitions import build_transitions
 
 
@@ -50,8 +50,10 @@ class Learner:
         self.metrics: dict[str, float] = {}
         self._steps: dict[int, int] = {}  # length of each ingested episode
 
-        if config.directions:
-            basis, scale = motion_synergies(demonstrations, config.directions, config.bound)
+        if config.residual == 'error':
+            first = round(len(demonstrations) * (1 - config.held_out))
+            held_out = demonstrations[min(first, len(demonstrations) - 1) :]
+            basis, scale = error_directions(held_out, config.directions, config.bound)
         else:
             basis, scale = joint_directions(demonstrations, config.bound)
         self.actor = ResidualActor(ActorConfig(task.state_size, task.action_size, len(basis), config.actor_hidden))

@@ -1,7 +1,8 @@
 """Directions and bounds of the residual, from the demonstrations alone.
 
 The paper corrects every joint within a share of its range in the data. With 29 joints most directions mean
-nothing for the task; the principal directions of the demonstrated motion do, and there are few.
+nothing for the task. Where the base is known to err, a correction is worth trying: the principal directions of
+its error on demonstrations that it was not trained on are few, and their spread tells how far to correct.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import Float
+from resfit_policy.task import ConfigError
 
 
 def joint_directions(demonstrations: Sequence[Episode], bound: float, floor: float = 0.05) -> tuple[Float, Float]:
@@ -24,19 +26,19 @@ def joint_directions(demonstrations: Sequence[Episode], bound: float, floor: flo
     return np.eye(actions.shape[1], dtype=np.float32), (bound * half).astype(np.float32)
 
 
-def motion_synergies(demonstrations: Sequence[Episode], count: int, bound: float, lag: int = 5) -> tuple[Float, Float]:
-    """The ``count`` principal directions of the demonstrated motion: orthonormal basis (k, A), bounds (k,) rad.
+def error_directions(held_out: Sequence[Episode], count: int, bound: float) -> tuple[Float, Float]:
+    """Principal directions of (demonstrated - base action): orthonormal basis (k, A) and bounds (k,) rad.
 
-    Motion is the change of the action over ``lag`` control steps, so that the hand's closing counts as
-    much as the arm's transport.
+    A bound is ``bound`` standard deviations of the error in its direction. ``held_out`` carry the base's action
+    in ``base_action``. Directions without any error are left out, so k may be below ``count``.
+    Raises ConfigError where the base reproduces the demonstrations exactly.
     """
-    moves = np.concatenate(
-        [
-            episode.executed_action[lag : episode.length] - episode.executed_action[: episode.length - lag]
-            for episode in demonstrations
-        ]
-    )
-    spread = moves.std(0)
-    weight = np.where(spread > 1e-4, 1.0, 0.0)
-    _, _, directions = np.linalg.svd(moves * weight, full_matrices=False)
-    return directions[:count].astype(np.float32), np.full(count, bound, np.float32)
+    errors = np.concatenate(
+        [episode.executed_action[: episode.length] - episode.base_action[: episode.length] for episode in held_out]
+    ).astype(np.float64)
+    _, singular, directions = np.linalg.svd(errors, full_matrices=False)
+    spread = singular / np.sqrt(len(errors))
+    kept = min(count, int((spread > 1e-5).sum()))
+    if kept == 0:
+        raise ConfigError('the base repeats the held-out demonstrations exactly: give demonstrations it has not seen')
+    return directions[:kept].astype(np.float32), (bound * spread[:kept]).astype(np.float32)

@@ -1,0 +1,69 @@
+"""The ``resfit`` command: one verb per module in ``resfit_bringup.commands``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from resfit_policy.files import write_atomically
+from resfit_policy.task import ConfigError
+
+COMMANDS = {
+    'train': 'the main job: demonstrations, base, ResFiT on the ROS graph, evaluation, report',
+    'expert': 'run the scripted expert of a task and count its successes',
+    'collect': 'record demonstrations of the expert as bags, through the ROS graph',
+    'bc': 'train a base policy on demonstrations and freeze it',
+    'experiment': 'ResFiT in-process on any Gymnasium environment, without ROS',
+    'evaluate': 'base against base + residual on the same starts, interleaved',
+    'bag': 'look into episode bags: list, show, check',
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and say in one line what went wrong and what to do; exit code 0 only on success."""
+    parser = argparse.ArgumentParser(prog='resfit', description='ResFiT for ROS 2: residual off-policy RL over a frozen policy.')
+    verbs = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    words = sys.argv[1:] if arguments is None else arguments
+    chosen = next((word for word in words if not word.startswith('-')), None)
+    for name, about in COMMANDS.items():
+        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
+        if name == chosen:  # the others' imports (torch, mujoco) would only make --help slow
+            os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
+            module = importlib.import_module(f'resfit_bringup.commands.{name}')
+            verb.add_argument('--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)')
+            verb.add_argument('--seed', type=int, default=0, help='seed of all that is random (default: %(default)s)')
+            verb.add_argument('--json', type=Path, metavar='FILE', help='write the result there as JSON')
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    args = parser.parse_args(words)
+    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
+    try:
+        if args.json is not None:
+            check_writable(args.json)
+        result: dict[str, Any] = args.run(args)
+        if args.json is not None:
+            write_atomically(args.json, (json.dumps(result, indent=2) + '\n').encode())
+    except (ConfigError, OSError) as error:
+        print(f'resfit {args.command}: error: {error}', file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print(f'resfit {args.command}: stopped', file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a result file that could not be written, before the work and not after it. Raises ConfigError."""
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f'cannot write {path}: give a file in a folder that exists and can be written')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What the main job of a task consists of: one YAML file per task in ``config/jobs`` mirrors this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from resfit_learner.bc import BcConfig
+from resfit_learner.config import RECIPES, LearnerConfig, load_config
+from resfit_policy.task import ConfigError, parse_config, read_yaml
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra='forbid'))
+class Job:
+    """From demonstrations to a better policy."""
+
+    demonstrations: Count = 60  # successful expert episodes
+    demonstrated: str = 'demonstrated'  # variant of the scene the demonstrations show
+    variant: str = 'unseen'  # variant that the base is weak on, and the residual is trained on
+    bc: BcConfig = field(default_factory=BcConfig)
+    recipe: str = 'resfit_ros'
+    learner: dict[str, Any] = field(default_factory=dict)  # changes to the recipe
+    steps: Count = 18_000  # online control steps (15 robot minutes at 20 Hz)
+    evaluation_episodes: Count = 100  # per arm
+    reset_seconds: float = 0.0
+
+    def learner_config(self, **changes: Any) -> LearnerConfig:
+        """The recipe with this job's changes, and more. Raises ConfigError."""
+        return load_config(self.recipe, **{**self.learner, **changes})
+
+
+def job_folder() -> Path:
+    """Installed ``config/jobs``, or the one next to the sources."""
+    from resfit_bringup.share import share_folder
+
+    return share_folder() / 'config' / 'jobs'
+
+
+def load_job(task: str, path: Path | None = None, **changes: Any) -> Job:
+    """The job of ``task``, or of the YAML file ``path``; ``changes`` that are not None go over it."""
+    where = path or job_folder() / f'{Path(task).stem}.yaml'
+    values = read_yaml(where) if path or where.exists() else {}
+    job = parse_config(Job, {**(values or {}), **{k: v for k, v in changes.items() if v is not None}}, str(where))
+    if job.recipe not in RECIPES:
+        raise ConfigError(f'{where}: no recipe "{job.recipe}": choose one of {", ".join(sorted(RECIPES))}')
+    job.learner_config()
+    return job
+
+
+def digest(*parts: Any) -> str:
+    """Content hash of configurations, for caches."""
+    plain = [asdict(part) if hasattr(part, '__dataclass_fields__') else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,123 @@
+"""Steps that several commands share: demonstrations, base, evaluation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from resfit_learner.bags import read_log, write_episode
+from resfit_learner.bc import relabel, train_base
+from resfit_learner.evaluation import Comparison, interleaved
+from resfit_learner.rollout import run_episode
+from resfit_policy.base_policy import load_base, save_base
+from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.observation import BasePolicy
+from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.task import ConfigError, Task
+
+from resfit_bringup.job import Job, digest
+from resfit_bringup.progress import Progress, window
+
+EVALUATION_SEEDS = 5000  # + seed * 100000; training starts count up from seed * 100000 + 10000
+TRAINING_SEEDS = 10_000
+DEMONSTRATION_SEEDS = 1000
+
+
+def cache_folder() -> Path:
+    """Where results that are a function of their inputs are kept."""
+    return Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'resfit'
+
+
+def seeds(first: int, seed: int, count: int) -> list[int]:
+    """``count`` seeds of scene starts; those of demonstrations, training and evaluation never meet."""
+    return [seed * 100_000 + first + index for index in range(count)]
+
+
+def record_demonstrations(
+    folder: Path, env: gymnasium.Env[Any, Any], task: Task, expert: BasePolicy, count: int, seed: int
+) -> list[Episode]:
+    """``count`` successful expert episodes, in-process, as bags in ``folder`` (kept and reused)."""
+    if folder.exists():
+        return list(read_log(folder))
+    runtime, kept, tried = PolicyRuntime(task, expert), [], 0
+    partial = folder.with_name(folder.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with Progress('demonstrations', count, 'episodes') as progress:
+        while len(kept) < count:
+            if tried >= 2 * count + 20:
+                raise ConfigError(f'the demonstrator succeeded only {len(kept)} times in {tried}: too weak to learn from')
+            episode = run_episode(
+                env, runtime, seed=seeds(DEMONSTRATION_SEEDS, seed, tried + 1)[-1], arm=Arm.BASE, episode_id=len(kept) + 1
+            )
+            tried += 1
+            if episode.success:
+                kept.append(episode)
+                write_episode(partial / f'{len(kept):06d}-{len(kept):06d}', episode)
+                progress.update(len(kept))
+    os.rename(partial, folder)
+    return kept
+
+
+def split(demonstrations: Sequence[Episode], held_out: float) -> tuple[Sequence[Episode], Sequence[Episode]]:
+    """Demonstrations for BC, and the last share, which only tells how far the base errs."""
+    first = max(1, round(len(demonstrations) * (1 - held_out)))
+    return demonstrations[:first], demonstrations[first:] or demonstrations[-1:]
+
+
+def train_and_save_base(
+    folder: Path, task: Task, demonstrations: Sequence[Episode], job: Job, seed: int
+) -> dict[str, Any]:
+    """Train on all but the held-out demonstrations, freeze into ``folder``, return what is worth knowing."""
+    used = [episode for episode in demonstrations if episode.success]
+    training, held_out = split(used, job.learner_config().held_out) if used else (used, used)
+    with Progress('base policy', job.bc.steps) as progress:
+        net = train_base(job.bc, task, training, seed, lambda step, loss: progress.update(step, f'loss {loss:.3f}'))
+    about: dict[str, Any] = {'demonstrations': len(training), 'held_out': len(held_out), 'seed': seed}
+    save_base(folder, net, task, about)
+    base = load_base(str(folder), task)
+    errors = [relabel(episode, base) for episode in held_out]
+    about['held_out_error_rad'] = float(
+        np.mean([np.abs(item.base_action - item.executed_action).mean() for item in errors])
+    )
+    return about
+
+
+def cached_base(task: Task, demonstrations: Sequence[Episode], job: Job, seed: int) -> Path:
+    """The base of these demonstrations, trained once and kept under the hash of what it is made from."""
+    content = [episode.executed_action.tobytes() + episode.state.tobytes() for episode in demonstrations]
+    key = digest(task, job.bc, job.learner_config().held_out, seed, [hash_bytes(item) for item in content])
+    folder = cache_folder() / 'bases' / key
+    if not (folder / 'policy.json').exists():
+        train_and_save_base(folder, task, demonstrations, job, seed)
+    return folder
+
+
+def hash_bytes(data: bytes) -> str:
+    """Short content hash."""
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def evaluate(
+    env: gymnasium.Env[Any, Any], runtime: PolicyRuntime, episodes: int, seed: int
+) -> tuple[Comparison, list[Episode], list[Episode]]:
+    """Base against base + residual on the same fresh starts, with a progress line."""
+    from resfit_learner.evaluation import compare
+
+    with Progress('evaluation', episodes, 'starts') as progress:
+
+        def show(done: int, so_far: Comparison) -> None:
+            progress.update(done, f'base {so_far.base.success:.0%}, ResFiT {so_far.resfit.success:.0%}')
+
+        base, resfit = interleaved(env, runtime, seeds(EVALUATION_SEEDS, seed, episodes), show)
+    return compare(base, resfit), base, resfit
+
+
+__all__ = ['TRAINING_SEEDS', 'cached_base', 'evaluate', 'record_demonstrations', 'seeds', 'window']
