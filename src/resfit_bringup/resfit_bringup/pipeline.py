@@ -10,9 +10,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from resfit_learner.bags import read_log, write_episode
+from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel, train_base
 from resfit_learner.evaluation import Comparison, interleaved
+from resfit_learner.export import write_episode
 from resfit_learner.rollout import run_episode
 from resfit_policy.base_policy import load_base, save_base
 from resfit_policy.episode_log import Arm, Episode

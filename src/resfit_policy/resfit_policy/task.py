@@ -118,14 +118,19 @@ class Robot:
 
 @dataclass(frozen=True, config=STRICT)
 class SceneObject:
-    """An object whose pose is part of the state: 3 numbers (position) or 9 (and two rotation columns)."""
+    """An object whose pose is part of the state: 3 numbers (position) or 9 (and two rotation columns).
+
+    ``vector`` stands for ``dim`` numbers of any kind, as Gymnasium environments give them.
+    """
 
     name: str
-    pose: Literal['position', 'full'] = 'position'
+    pose: Literal['position', 'full', 'vector'] = 'position'
+    dim: Annotated[int, Field(ge=0)] = 0
 
     @property
     def size(self) -> int:
-        return 3 if self.pose == 'position' else 9
+        """Numbers in the state."""
+        return {'position': 3, 'full': 9, 'vector': self.dim}[self.pose]
 
 
 @dataclass(frozen=True, config=STRICT)

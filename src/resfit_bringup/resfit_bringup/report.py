@@ -1,0 +1,98 @@
+"""What a run leaves for people: table, summary.json, learning curve, video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resfit_learner.evaluation import Comparison, Rate, wilson
+from resfit_learner.training import WINDOW, Curve
+from resfit_policy.task import Task
+
+BASE_COLOUR, RESFIT_COLOUR = '#8a8f98', '#0b7285'
+
+
+def summarise(
+    task: Task, seed: int, curve: Curve, comparison: Comparison, wall_s: float, **more: Any
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    worst = min(curve.windows(), default=None)
+    base = comparison.base.success
+    return {
+        'task': task.name,
+        'seed': seed,
+        'env_steps': curve.steps[-1] if curve.steps else 0,
+        'episodes': len(curve.success),
+        **comparison.as_dict(),
+        'worst_window': worst,
+        'worst_window_over_base': worst / base if worst is not None and base > 0 else None,
+        'wall_s': round(wall_s, 1),
+        **more,
+    }
+
+
+def table(comparison: Comparison) -> str:
+    """Base against ResFiT, for the terminal."""
+
+    def row(name: str, rate: Rate, steps: float | None) -> str:
+        taken = f'{steps:.0f}' if steps else '-'
+        return f'{name:8} {rate.success:8.1%} {f"[{rate.low:.1%}, {rate.high:.1%}]":>18} {rate.n:6} {taken:>8}'
+
+    steps = comparison.steps_to_success
+    low, high = comparison.difference['low'], comparison.difference['high']
+    difference = comparison.resfit.success - comparison.base.success
+    return '\n'.join(
+        [
+            f'{"":8} {"success":>8} {"95 % interval":>18} {"n":>6} {"steps":>8}',
+            row('base', comparison.base, steps['base']),
+            row('ResFiT', comparison.resfit, steps['resfit']),
+            f'{"gain":8} {difference:+8.1%} {f"[{low:+.1%}, {high:+.1%}]":>18}',
+        ]
+    )
+
+
+def learning_curve(path: Path, task: Task, curve: Curve, comparison: Comparison) -> None:
+    """Success over online steps and robot minutes, with the base and both evaluations."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.6), layout='constrained')
+    base, resfit = comparison.base, comparison.resfit
+    end = curve.steps[-1] if curve.steps else 1
+    axes.axhspan(base.low, base.high, color=BASE_COLOUR, alpha=0.15, lw=0)
+    axes.axhline(base.success, color=BASE_COLOUR, lw=1.5, ls='--')
+    axes.annotate(
+        f'frozen base {base.success:.0%}', (end, base.success), (-4, 4), textcoords='offset points', ha='right',
+        va='bottom', color='#5c6068',
+    )  # fmt: skip
+    rates = [wilson(sum(part), len(part)) for part in _growing_windows(curve.success)]
+    axes.fill_between(
+        curve.steps, [item.low for item in rates], [item.high for item in rates], color=RESFIT_COLOUR, alpha=0.15, lw=0
+    )
+    axes.plot(curve.steps, [item.success for item in rates], color=RESFIT_COLOUR, lw=2)
+    axes.errorbar(
+        [end * 1.02], [resfit.success], [[resfit.success - resfit.low], [resfit.high - resfit.success]], fmt='o',
+        color=RESFIT_COLOUR, capsize=4,
+    )  # fmt: skip
+    axes.annotate(
+        f'evaluated {resfit.success:.0%}', (end * 1.02, resfit.success), (0, -14), textcoords='offset points',
+        ha='right', va='top', color=RESFIT_COLOUR, fontweight='bold',
+    )  # fmt: skip
+    axes.set(xlim=(0, end * 1.05), ylim=(-0.02, 1.02), xlabel='online control steps', ylabel='success')
+    axes.yaxis.set_major_formatter(lambda value, _: f'{value:.0%}')
+    axes.set_title(f'{task.name}: training success over the last {WINDOW} episodes (95 % interval)', loc='left')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(axis='y', alpha=0.25)
+    minutes = axes.secondary_xaxis(
+        -0.17, functions=(lambda x: x / task.control_hz / 60, lambda x: x * task.control_hz * 60)
+    )
+    minutes.set_xlabel('robot minutes')
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _growing_windows(success: Sequence[bool]) -> list[Sequence[bool]]:
+    return [success[max(0, index + 1 - WINDOW) : index + 1] for index in range(len(success))]
