@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import IO, Any
 
 import numpy as np
@@ -93,7 +93,7 @@ class LearnerNode(Node):
             if others:
                 name = f'{others[0].node_namespace.rstrip("/")}/{others[0].node_name}'
                 raise ConfigError(f'{name} already publishes weights: stop it, or use another namespace or domain')
-            self.get_clock().sleep_for(rclpy.duration.Duration(seconds=0.1))
+            sleep(0.1)
 
     def on_replay(self, message: ReplayStatus) -> None:
         """The log has grown."""

@@ -21,6 +21,11 @@ from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
 
+HEARTBEAT = 5.0  # s without news after which a learner counts as dead, and the robot goes on without it
+FIRST_WAIT = 120.0  # s that the first episode waits for a learner to come up
+LAST_WAIT = 60.0  # s without news that the end of a run waits for a learner to use the last episodes
+
+
 @dataclass(frozen=True)
 class Parameters:
     """Parameters of the reward node."""
@@ -54,6 +59,7 @@ class RewardNode(Node):
         self.machine = EpisodeMachine(needs_verdict=parameters.success_source == 'sim')
         self.log: ReplayStatus | None = None
         self.learner: LearnerStatus | None = None
+        self.born = monotonic()
         self.heard_learner = -1e9
         self.given_id = 0  # highest episode id handed out
         self.progress = monotonic()
@@ -88,10 +94,17 @@ class RewardNode(Node):
             return 'sim_node'
         if log is not None and log.last_episode_id < self.given_id:
             return 'replay_node to write the last episode'
-        fresh = monotonic() - self.heard_learner < 5.0
-        if parameters.max_backlog and fresh and self.learner and self.learner.backlog > parameters.max_backlog:
-            return 'the learner to catch up'
-        return ''
+        return self.learner_missing()
+
+    def learner_missing(self) -> str:
+        """Why the episode should wait for the learner; a learner that has died is not waited for."""
+        limit, now = self.parameters.max_backlog, monotonic()
+        if not limit:
+            return ''
+        if self.learner is None:
+            return 'learner_node' if now - self.born < FIRST_WAIT else ''
+        fresh = now - self.heard_learner < HEARTBEAT
+        return 'the learner to catch up' if fresh and self.learner.backlog > limit else ''
 
     def look(self) -> None:
         """Begin the next episode when nothing is missing; abort one that makes no progress."""
@@ -138,9 +151,10 @@ class RewardNode(Node):
             self.publish_state(self.get_clock().now().nanoseconds)
         learner, log = self.learner, self.log
         assert log is not None
-        learning = learner is not None and monotonic() - self.heard_learner < 5.0
-        if learning and learner is not None and (learner.backlog or learner.sequence < log.sequence):
-            return
+        heard = max(self.heard_learner, self.done_since)  # a learner that is being started again gets its time
+        if self.parameters.max_backlog and monotonic() - heard < LAST_WAIT:
+            if learner is None or learner.backlog or learner.sequence < log.sequence:
+                return
         if self.parameters.exit_when_done and monotonic() - self.done_since > 1.0:
             rclpy.try_shutdown()
 

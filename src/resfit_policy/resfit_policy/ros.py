@@ -24,7 +24,9 @@ from resfit_policy.task import ConfigError
 SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 COMMAND = QoSProfile(depth=1)
 EVENT = QoSProfile(depth=100)
-LOG = QoSProfile(depth=2000)  # policy steps: none may be lost while an episode is written to disk
+# Latched, so that a node that has not met the policy yet misses no step; deep, so that none is lost while an
+# episode is written to disk.
+LOG = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 ALWAYS_THERE = ('use_sim_time', 'qos_overrides', 'start_type_description_service')
