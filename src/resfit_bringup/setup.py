@@ -1,9 +1,20 @@
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 package_name = 'resfit_bringup'
 share = 'share/' + package_name
+
+
+def data(folder):
+    """Install what lies below a folder of this package to the same place below share."""
+    folders = [Path(folder), *(path for path in sorted(Path(folder).rglob('*')) if path.is_dir())]
+    return [
+        (f'{share}/{path}', [str(file) for file in sorted(path.iterdir()) if file.is_file()])
+        for path in folders
+        if path.is_dir() and path.name != '__pycache__'
+    ]
+
 
 setup(
     name=package_name,
@@ -13,10 +24,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
         (share, ['package.xml']),
-        (share + '/config', glob('config/*')),
-        (share + '/description', glob('description/*')),
-        (share + '/hook', glob('hook/*')),
-        (share + '/launch', glob('launch/*.launch.py')),
+        *(entry for folder in ('config', 'description', 'hook', 'launch') for entry in data(folder)),
     ],
     install_requires=['setuptools'],
     zip_safe=True,
