@@ -1,0 +1,55 @@
+"""``resfit evaluate``: base against base + residual on the same starts, interleaved."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resfit_learner.checkpoint import latest_checkpoint
+from resfit_policy.actor import unpack_actor
+from resfit_policy.base_policy import load_base
+from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.task import ConfigError
+from resfit_sim.env import VegaEnv
+
+from resfit_bringup import report
+from resfit_bringup.pipeline import evaluate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--run', dest='run_dir', type=Path, default=Path('runs/latest'), help='run folder (default: %(default)s)')
+    parser.add_argument('--base', type=Path, help="frozen base policy (default: the run's)")
+    parser.add_argument('--weights', type=Path, help="actor.safetensors (default: the run's newest checkpoint)")
+    parser.add_argument('--episodes', type=int, default=100, help='starts, each run by both arms (default: %(default)s)')
+    parser.add_argument('--variant', default='unseen', help='demonstrated or unseen object (default: %(default)s)')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Success with Wilson intervals, their difference with a Newcombe interval, mean steps to success."""
+    if args.episodes < 1:
+        raise ConfigError('--episodes must be 1 or more')
+    weights = args.weights or newest_actor(args.run_dir)
+    env = VegaEnv(args.task, variant=args.variant)
+    runtime = load_policy(env, args.base or args.run_dir / 'base', weights)
+    comparison, _, _ = evaluate(env, runtime, args.episodes, args.seed)
+    print(report.table(comparison))  # noqa: T201
+    return {'task': env.task.name, 'seed': args.seed, 'variant': args.variant, **comparison.as_dict()}
+
+
+def newest_actor(run_dir: Path) -> Path:
+    """The actor in a run's newest checkpoint. Raises ConfigError where there is none."""
+    checkpoint = latest_checkpoint(run_dir / 'checkpoints')
+    if checkpoint is None:
+        raise ConfigError(f'no checkpoint in {run_dir}: run "resfit train" first, or give --run or --weights')
+    return checkpoint / 'actor.safetensors'
+
+
+def load_policy(env: VegaEnv, base: Path, weights: Path) -> PolicyRuntime:
+    """A runtime with base and residual. Raises ConfigError where a file does not fit the task."""
+    runtime = PolicyRuntime(env.task, load_base(str(base), env.task))
+    try:
+        runtime.set_weights(*unpack_actor(weights.read_bytes()))
+    except OSError as error:
+        raise ConfigError(f'cannot read {weights}: {error.strerror}') from None
+    return runtime

@@ -1,0 +1,89 @@
+"""The parts of the main job that run on the ROS graph. Each goes on from where an earlier try stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from resfit_learner.training import Curve
+from resfit_policy.task import ConfigError
+
+from resfit_bringup.graph import Graph, Options, collect_graph, train_graph
+from resfit_bringup.job import Job
+from resfit_bringup.pipeline import DEMONSTRATION_SEEDS, TRAINING_SEEDS, seeds
+from resfit_bringup.progress import Progress, window
+from resfit_bringup.runner import GraphError, Runner
+
+
+def read_curve(run_dir: Path) -> Curve:
+    """Lengths and labels of the episodes in a run's replay log, from its index."""
+    curve = Curve()
+    try:
+        lines = (run_dir / 'episodes' / 'index.json').read_text().splitlines()
+    except OSError:
+        return curve
+    position: dict[int, int] = {}
+    for line in lines:
+        entry = json.loads(line)
+        if entry['correction']:
+            curve.success[position[entry['episode_id']]] = entry['success']
+        elif entry['steps']:
+            position[entry['episode_id']] = len(curve.success)
+            curve.steps.append((curve.steps[-1] if curve.steps else 0) + entry['steps'])
+            curve.success.append(entry['success'])
+    return curve
+
+
+def collect_demonstrations(folder: Path, task: str, job: Job, seed: int) -> Curve:
+    """Run the scripted expert on the graph until ``folder`` holds the job's demonstrations."""
+    options = Options(
+        run_dir=folder,
+        task=task,
+        seed=seeds(DEMONSTRATION_SEEDS, seed, 1)[0],
+        base=f'resfit_sim.experts:{job.demonstrated}',
+        variant=job.demonstrated,
+        max_episodes=job.demonstrations,
+    )
+    with Progress('demonstrations', job.demonstrations, 'episodes') as progress:
+
+        def poll() -> None:
+            success = read_curve(folder).success
+            progress.update(len(success), window(success))
+
+        run_graph(collect_graph(options), poll)
+    return read_curve(folder)
+
+
+def train_on_graph(run_dir: Path, task: str, job: Job, seed: int, demonstrations: Path, base: Path) -> Curve:
+    """Run policy, learner and simulation until the replay log holds the job's online steps."""
+    options = Options(
+        run_dir=run_dir,
+        task=task,
+        seed=seeds(TRAINING_SEEDS, seed, 1)[0],
+        base=str(base),
+        variant=job.variant,
+        max_steps=job.steps,
+    )
+    graph = train_graph(
+        options, demonstrations=str(demonstrations), recipe=job.recipe, learner_config=str(run_dir / 'learner.yaml')
+    )
+    with Progress('ResFiT', job.steps) as progress:
+
+        def poll() -> None:
+            curve = read_curve(run_dir)
+            if curve.steps:
+                progress.update(min(curve.steps[-1], job.steps), window(curve.success))
+
+        run_graph(graph, poll)
+    return read_curve(run_dir)
+
+
+def run_graph(graph: Graph, poll: Callable[[], None]) -> None:
+    """Run a graph to its end. Raises ConfigError with the failed process's own words."""
+    try:
+        with Runner(graph) as runner:
+            runner.wait(poll)
+    except GraphError as error:
+        raise ConfigError(str(error)) from None
+    poll()
