@@ -1,0 +1,148 @@
+"""The replay log: append-only, whole or not at all, and never lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bag_writing import messages, reward_message, state_message, write
+from resfit_learner.bags import EPISODE, REWARD, TYPES, read_episode, read_log, typestore
+from resfit_learner.replay_log import ReplayLog
+from resfit_learner.transitions import build_transitions
+from resfit_policy.convert import read_episode_messages
+from resfit_policy.task import ConfigError
+
+
+def add(log: ReplayLog, episode_id: int, length: int = 6, success: bool = False) -> None:
+    writer = log.begin(episode_id)
+    write(writer, messages(episode_id, length, success))
+    log.commit(writer, episode_id=episode_id, phase=2 if success else 4, steps=length, success=success)
+
+
+def correct(log: ReplayLog, episode_id: int, success: bool) -> None:
+    items = [
+        (REWARD, 1, reward_message(episode_id, 6, success, revision=1)),
+        (EPISODE, 1, state_message(episode_id, 4, 6)),
+    ]
+    raw = [(topic, stamp, bytes(typestore().serialize_cdr(item, TYPES[topic]))) for topic, stamp, item in items]
+    log.correct(episode_id, 1, success, raw)
+
+
+def test_an_opened_again_log_goes_on_where_it_was(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    add(log, 2, success=True)
+    log.close()
+    again = ReplayLog(tmp_path)
+    assert (again.sequence, again.last_episode_id, again.transitions) == (2, 2, 12)
+    assert again.entries == log.entries
+    add(again, 3)
+    assert [entry.sequence for entry in again.after(1, 10)] == [2, 3]
+    assert [entry.sequence for entry in again.after(0, 1)] == [1]
+
+
+def test_the_index_is_rebuilt_from_the_folders(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    add(log, 2, success=True)
+    correct(log, 1, True)
+    log.close()
+    (tmp_path / 'index.json').unlink()
+    assert ReplayLog(tmp_path).entries == log.entries
+
+
+def test_an_episode_cut_off_by_a_kill_stays_apart_and_its_id_is_not_used_again(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    write(log.begin(2), messages(2, 6, True)[:4])  # killed here: never committed
+    log.close()
+    said: list[str] = []
+    again = ReplayLog(tmp_path, said.append)
+    assert again.sequence == 1 and again.last_episode_id == 2
+    assert 'unfinished' in said[0]
+    add(again, 3)
+    assert [episode.episode_id for episode in read_log(tmp_path)] == [1, 3]
+
+
+def test_a_truncated_bag_is_one_clear_error_and_is_moved_aside(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    add(log, 2)
+    log.close()
+    bag = next((tmp_path / '000001-000001').glob('*.mcap'))
+    bag.write_bytes(bag.read_bytes()[:200])
+    with pytest.raises(ConfigError, match='000001-000001'):
+        read_episode(tmp_path / '000001-000001')
+    (tmp_path / 'index.json').unlink()
+    again = ReplayLog(tmp_path)
+    assert [entry.episode_id for entry in again.entries] == [2]
+    assert (tmp_path / '000001-000001.damaged').exists()
+
+
+def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / 'nowhere'):
+        with pytest.raises(ConfigError, match='no episodes|no bag'):
+            list(read_log(path))
+
+
+def test_a_bag_without_its_metadata_is_refused(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    log.close()
+    (tmp_path / '000001-000001' / 'metadata.yaml').unlink()
+    with pytest.raises(ConfigError, match='damaged'):
+        list(read_log(tmp_path))
+
+
+def test_one_log_has_one_writer(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    with pytest.raises(ConfigError, match='in use'):
+        ReplayLog(tmp_path)
+    log.close()
+    ReplayLog(tmp_path).close()
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    with pytest.raises(ConfigError, match='choose another run folder'):
+        ReplayLog(tmp_path / 'file' / 'episodes')
+
+
+def test_a_correction_has_its_own_sequence_number_and_changes_the_label(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    add(log, 2)
+    correct(log, 1, True)
+    assert log.sequence == 3 and len(log.closed) == 2 and log.transitions == 12
+    newest = log.newest(1)
+    assert newest is not None and newest.success and newest.revision == 1
+    assert [episode.success for episode in read_log(tmp_path)] == [True, False]
+    with pytest.raises(KeyError):
+        correct(log, 9, True)
+
+
+def test_a_log_can_be_moved(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path / 'a')
+    add(log, 1)
+    log.close()
+    shutil.move(tmp_path / 'a', tmp_path / 'b')
+    assert len(list(read_log(tmp_path / 'b'))) == 1
+
+
+@pytest.mark.parametrize('success', [True, False])
+def test_transitions_from_the_bag_equal_those_from_the_messages_byte_for_byte(tmp_path: Path, success: bool) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1, length=9, success=success)
+    items = messages(1, 9, success)
+    live = read_episode_messages(
+        items[-1][2], items[-2][2], [item for topic, _, item in items if topic == 'policy/step'][::-1]
+    )
+    a, b = (build_transitions(item, 0.99, 5) for item in (live, read_episode(tmp_path / '000001-000001')))
+    for name, value in vars(a).items():
+        other = vars(b)[name]
+        if isinstance(value, np.ndarray):
+            assert value.dtype == other.dtype and value.tobytes() == other.tobytes(), name
+        else:
+            assert value == other

@@ -1,0 +1,140 @@
+"""For tests of nodes: real processes in a ROS domain of their own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from ament_index_python.packages import get_package_prefix
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+DOMAINS = range(20, 100)  # higher ones share their ports with ordinary connections
+
+
+@contextmanager
+def isolated_domain() -> Iterator[int]:
+    """Set ROS_DOMAIN_ID to one that no other test uses. Raises RuntimeError when all are taken."""
+    before = os.environ.get('ROS_DOMAIN_ID')
+    for domain in DOMAINS:
+        with open(Path(tempfile.gettempdir()) / f'resfit-test-domain-{domain}.lock', 'w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            os.environ['ROS_DOMAIN_ID'] = str(domain)
+            try:
+                yield domain
+            finally:
+                if before is None:
+                    del os.environ['ROS_DOMAIN_ID']
+                else:
+                    os.environ['ROS_DOMAIN_ID'] = before
+            return
+    raise RuntimeError('no free ROS domain for a test')
+
+
+class NodeProcess:
+    """An executable of a package, as ``ros2 run`` starts it; its output goes to ``log``."""
+
+    def __init__(self, folder: Path, package: str, executable: str, **parameters: Any) -> None:
+        path = Path(get_package_prefix(package)) / 'lib' / package / executable
+        arguments = ['--ros-args']
+        for name, value in parameters.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            arguments += ['-p', f'{name}:={text}']
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / f'{executable}.log'
+        with open(self.log, 'ab') as log:
+            self.process = subprocess.Popen(
+                [str(path), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def end(self, signal_number: int = signal.SIGINT, timeout: float = 10.0) -> int:
+        """Send a signal and return the exit code. Raises TimeoutExpired after killing it."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """Exit code of a process that ends by itself."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    @property
+    def output(self) -> str:
+        """What it has said so far."""
+        return self.log.read_text(errors='replace')
+
+
+class Probe:
+    """A node of the test's own, spun only while it waits for something."""
+
+    def __init__(self) -> None:
+        self._context = Context()
+        rclpy.init(context=self._context)
+        self.node = Node('probe', context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+
+    def listen(self, kind: Any, topic: str, qos: Any) -> list[Any]:
+        """A list that fills with the messages of a topic."""
+        heard: list[Any] = []
+        self.node.create_subscription(kind, topic, heard.append, qos)
+        return heard
+
+    def until(self, true: Callable[[], Any], timeout: float = 20.0, what: str = '') -> None:
+        """Spin until ``true()``. Raises AssertionError after ``timeout`` s."""
+        end = time.monotonic() + timeout
+        while not true():
+            assert time.monotonic() < end, f'not within {timeout} s: {what or true}'
+            self._executor.spin_once(0.05)
+
+    def spin(self, seconds: float) -> None:
+        """Spin for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(0.02)
+
+    def call(self, kind: Any, service: str, request: Any, timeout: float = 20.0) -> Any:
+        """Call a service and return its answer."""
+        client = self.node.create_client(kind, service)
+        self.until(client.service_is_ready, timeout, f'service {service}')
+        future = client.call_async(request)
+        self.until(future.done, timeout, f'an answer of {service}')
+        self.node.destroy_client(client)
+        return future.result()
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+@contextmanager
+def nodes(*processes: NodeProcess) -> Iterator[Sequence[NodeProcess]]:
+    """End every process at the end, whatever happened."""
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.end(signal.SIGKILL)

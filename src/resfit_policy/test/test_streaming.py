@@ -1,0 +1,142 @@
+"""The streamer's decisions: bounds, holds, and one answer per tick."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from resfit_policy.streaming import Streamer
+from resfit_policy.task import load_task
+
+TASK = load_task('woolly_ball')
+NAMES = list(TASK.robot.names)
+TICK, PERIOD = TASK.tick_ns, TASK.period_ns
+HOME = np.clip(np.zeros(TASK.action_size), TASK.robot.lower, TASK.robot.upper)
+
+
+def streamer(at: int = 0) -> Streamer:
+    made = Streamer(TASK)
+    made.on_joints(at, NAMES, HOME)
+    return made
+
+
+def test_commands_stay_within_speed_and_position_limits_whatever_the_targets_are() -> None:
+    random = np.random.default_rng(0)
+    made, last, now = streamer(), HOME, 0
+    step = TASK.robot.velocity * TICK * 1e-9
+    for _ in range(200):
+        made.on_target(now, NAMES, random.normal(0, 100, TASK.action_size))
+        for _ in range(TASK.ticks):
+            made.on_joints(now, NAMES, HOME)
+            command = made.tick()
+            assert command is not None and np.isfinite(command).all()
+            assert (np.abs(command - last) <= step + 1e-12).all()
+            assert (command >= TASK.robot.lower).all() and (command <= TASK.robot.upper).all()
+            last, now = command, now + TICK
+
+
+@pytest.mark.parametrize(
+    ('names', 'positions'),
+    [
+        (NAMES, np.full(29, np.nan)),
+        (NAMES, np.append(np.zeros(28), np.inf)),
+        (NAMES[:-1], np.zeros(28)),
+        (NAMES, np.zeros(28)),
+        (['other', *NAMES[1:]], np.zeros(29)),
+    ],
+)
+def test_an_unusable_target_means_hold_the_measured_pose(names: list[str], positions: np.ndarray) -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.1)
+    made.tick()
+    measured = HOME + 0.02
+    made.on_joints(TICK, NAMES, np.clip(measured, TASK.robot.lower, TASK.robot.upper))
+    made.on_target(TICK, names, positions)
+    command = made.tick()
+    assert made.holding and made.refused == 1
+    np.testing.assert_allclose(command, np.clip(measured, TASK.robot.lower, TASK.robot.upper), atol=1e-6)
+
+
+def test_when_targets_stop_the_measured_pose_is_latched_and_held() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.05)
+    for k in range(1, 11):
+        made.on_joints(k * TICK, NAMES, HOME)
+        made.tick()
+        assert not made.holding
+    slack = np.clip(HOME + 0.03, TASK.robot.lower, TASK.robot.upper)
+    made.on_joints(11 * TICK, NAMES, slack)
+    held = made.tick()
+    assert made.holding
+    np.testing.assert_allclose(held, slack, atol=1e-6)
+    made.on_joints(12 * TICK, NAMES, HOME)  # the pose drifts; the hold does not follow
+    np.testing.assert_array_equal(made.tick(), held)
+
+
+def test_a_stale_target_is_not_begun() -> None:
+    made = streamer(at=10 * PERIOD)
+    made.on_target(10 * PERIOD - 2 * PERIOD - 1, NAMES, HOME + 0.1)
+    np.testing.assert_array_equal(made.tick(), made.tick())
+    assert made.holding
+
+
+def test_after_a_hold_the_ramp_starts_from_the_measured_pose() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.1)
+    made.tick()
+    elsewhere = np.clip(HOME + 0.2, TASK.robot.lower, TASK.robot.upper)
+    made.on_joints(100 * PERIOD, NAMES, elsewhere)
+    made.tick()
+    made.on_target(100 * PERIOD, NAMES, elsewhere)
+    np.testing.assert_allclose(made.tick(), elsewhere, atol=1e-6)
+
+
+def test_lockstep_answers_every_tick_once_and_waits_for_the_next_target() -> None:
+    made = streamer()
+    assert made.answer() is None  # no target yet: the simulation stands still
+    made.on_target(0, NAMES, HOME + 0.01)
+    answers = []
+    for k in range(TASK.ticks):
+        made.on_joints(k * TICK, NAMES, HOME)
+        due = made.answer()
+        assert due is not None and due[0] == k * TICK
+        answers.append(due[1])
+    np.testing.assert_allclose(answers[-1], np.clip(HOME + 0.01, TASK.robot.lower, TASK.robot.upper), atol=1e-6)
+    made.on_joints(PERIOD, NAMES, HOME)
+    assert made.answer() is None
+    made.on_target(PERIOD, NAMES, HOME)
+    assert made.answer() is not None
+
+
+def test_lockstep_gives_a_repeated_tick_the_same_command() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.05)
+    first = made.answer()
+    made.on_joints(0, NAMES, HOME)
+    again = made.answer()
+    assert first is not None and again is not None and first[0] == again[0]
+    np.testing.assert_array_equal(first[1], again[1])
+
+
+def test_a_reset_in_the_middle_of_a_ramp_ends_the_ramp() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.1)
+    made.answer()
+    made.on_joints(1_000_000_000, NAMES, HOME)  # the scene was reset: time has jumped
+    assert made.answer() is None and made.holding
+
+
+def test_joints_are_matched_by_name() -> None:
+    made = Streamer(TASK)
+    order = np.random.default_rng(1).permutation(TASK.action_size)
+    values = np.linspace(0.0, 0.1, TASK.action_size)
+    made.on_joints(0, [NAMES[i] for i in order] + ['mimic'], values[order])
+    np.testing.assert_allclose(made.tick() if not made.on_target(0, NAMES, values) else None, values, atol=1e-6)
+
+
+def test_time_that_goes_back_starts_afresh() -> None:
+    made = streamer(at=100 * PERIOD)
+    made.on_target(100 * PERIOD, NAMES, HOME)
+    assert made.answer() is not None
+    made.on_joints(0, NAMES, HOME)
+    made.on_target(0, NAMES, HOME)
+    assert made.answer() is not None
