@@ -238,3 +238,13 @@ def make_expert(task_name: str, variant: str) -> BasePolicy:
     layout(task_name, variant)  # names what there is
     kinds = {'woolly_ball': WoollyBallExpert, 'package_handover': PackageHandoverExpert}
     return kinds[task_name](load_task(task_name), variant)
+
+
+def demonstrated(task: Task) -> BasePolicy:
+    """The demonstrator on the objects of the demonstrations: a base by the name resfit_sim.experts:demonstrated."""
+    return make_expert(task.name, 'demonstrated')
+
+
+def unseen(task: Task) -> BasePolicy:
+    """The demonstrator on the objects that the demonstrations do not show: resfit_sim.experts:unseen."""
+    return make_expert(task.name, 'unseen')
