@@ -44,16 +44,18 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
         self.steps = 0
         robot = self.task.robot
         self.action_space = spaces.Box(robot.lower.astype(np.float32), robot.upper.astype(np.float32))
-        self.observation_space: spaces.Space[Any] = self._box(self.task.state_size)
+        joints = self._space(self.task.action_size)
+        self.observation_space: spaces.Space[Any] = self._space(self.task.state_size)
         if observation == 'vision':
             size = self.task.image_size
             images = spaces.Box(0, 255, (len(self.task.cameras), size, size, 3), np.uint8)
-            joints = self._box(self.task.action_size)
             self.observation_space = spaces.Dict({'state': joints, 'images': images})
 
-    @staticmethod
-    def _box(size: int) -> spaces.Box:
-        return spaces.Box(-np.inf, np.inf, (size,), np.float32)
+    def _space(self, size: int) -> spaces.Box:
+        """The first ``size`` numbers of the state. Joints can be pushed a little past their limits."""
+        robot, rest = self.task.robot, np.full(self.task.state_size - self.task.action_size, 10.0)  # m
+        low, high = np.append(robot.lower - 0.5, -rest), np.append(robot.upper + 0.5, rest)
+        return spaces.Box(low[:size].astype(np.float32), high[:size].astype(np.float32))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -78,7 +78,7 @@ def add_table_legs(table: mujoco.MjsBody, length: float, width: float, height: f
 
 
 def add_tote_rim(tote: mujoco.MjsBody, length: float, width: float, height: float) -> None:
-    bar = 0.008
+    bar = 0.0062  # flush with the walls: an overhang's shadow frays
     for pos, size in (
         ([length, 0, height], [bar, width + bar, 0.004]),
         ([-length, 0, height], [bar, width + bar, 0.004]),

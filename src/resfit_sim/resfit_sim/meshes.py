@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def visual_parts(path: Path, faces: int) -> list[Part]:
     cached = cache_dir() / f'{path.stem}-{digest[:20]}.npz'
     try:
         return _load(cached)
-    except (OSError, ValueError, KeyError):  # absent, or damaged: build it again
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # absent, or damaged: build it again
         parts = _simplify(path, faces)
     try:
         _save(cached, parts)
@@ -52,7 +53,7 @@ def visual_parts(path: Path, faces: int) -> list[Part]:
 
 
 def _load(path: Path) -> list[Part]:
-    with np.load(path, allow_pickle=False) as data:
+    with path.open('rb') as file, np.load(file, allow_pickle=False) as data:
         return [Part(data[f'v{i}'], data[f'f{i}'], data[f'c{i}']) for i in range(len(data.files) // 3)]
 
 

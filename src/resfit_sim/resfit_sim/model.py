@@ -258,7 +258,7 @@ class _Builder:
 def _budgets(stem: str) -> list[tuple[int, int]]:
     """Geom groups a visual mesh is drawn in, and its triangles there. The head sees arms, hands and chest."""
     if stem[:2] in FINGERS:
-        return [(FINE, 1600), (COARSE, 150)]
+        return [(FINE, 1600), (COARSE, 250)]
     if stem == 'torso_l3':
         return [(FINE, 6000), (COARSE, 2500)]
     if stem.endswith('hand_base'):

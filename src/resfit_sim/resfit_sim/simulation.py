@@ -22,7 +22,9 @@ HOME = np.array(
     + [0.6, 0.104, 0.082, 0.075, 0.089, 0.087] * 2  # right hand, left hand
     + [0.9, 0.0, 0.0]  # head looks down at the table
 )
-ARM_JITTER = 0.02  # rad, uniform, on each arm joint of HOME at reset
+# rad, uniform, on each joint of the right arm at reset. Not on the left one: seven numbers that differ between
+# episodes and stay the same within one teach a cloned policy to tell demonstrations apart (42 % instead of 98 %).
+ARM_JITTER = 0.02
 REST_SPEED = 0.05  # m/s below which an object in the tote counts as at rest
 
 
@@ -72,7 +74,7 @@ class Simulation:
         yaw = random.uniform(*plan.object_yaw)
         tote = [random.uniform(*plan.tote_x), random.uniform(*plan.tote_y), TABLE_TOP]
         home = HOME.copy()
-        home[:14] += random.uniform(-ARM_JITTER, ARM_JITTER, 14)
+        home[:7] += random.uniform(-ARM_JITTER, ARM_JITTER, 7)
         set_joints(self.model, data, home)
         data.ctrl[:] = home
         start = self._object_qpos
@@ -143,7 +145,7 @@ class Simulation:
         start = self._object_qpos
         centre = self.data.qpos[start : start + 3] - self.data.mocap_pos[0]
         inside = bool((np.abs(centre[:2]) < self.layout.tote_size[:2]).all())
-        inside = inside and centre[2] < 2 * self.layout.tote_size[2]
+        inside = inside and bool(centre[2] < 2 * self.layout.tote_size[2])
         speed = np.linalg.norm(self.data.qvel[self._object_qvel : self._object_qvel + 3])
         return inside and bool(speed < REST_SPEED) and not self.touched_by_robot()
 
