@@ -1,0 +1,202 @@
+"""The policy as a process: acts on fresh observations, and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from geometry_msgs.msg import Point, Pose, PoseArray
+from lifecycle_msgs.srv import GetState
+from sensor_msgs.msg import JointState
+
+from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
+from resfit_msgs.srv import SetAuthority
+from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, config_hash, pack_actor
+from resfit_policy.convert import read_step, set_stamp, stamp_ns, to_array
+from resfit_policy.ros import COMMAND, LATCHED, LOG, SENSOR
+from resfit_policy.task import load_task
+from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
+
+TASK = load_task('woolly_ball')
+HOME = ((TASK.robot.lower + TASK.robot.upper) / 2).astype(np.float32)
+START = 10 * TASK.period_ns
+
+
+class Robot:
+    """Publishes what the policy listens to, and hears what it says."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe, node = probe, probe.node
+        self.joints = node.create_publisher(JointState, 'joint_states', SENSOR)
+        self.objects = node.create_publisher(PoseArray, 'object_poses', SENSOR)
+        self.episode = node.create_publisher(EpisodeState, 'episode', LATCHED)
+        self.weights = node.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
+        self.targets = probe.listen(JointState, 'target', COMMAND)
+        self.steps = probe.listen(PolicyStep, 'policy/step', LOG)
+        self.ready()
+
+    def ready(self) -> None:
+        ours = (self.joints, self.objects, self.episode, self.weights)
+        self.probe.until(lambda: all(item.get_subscription_count() for item in ours), 30.0, 'the policy')
+        self.probe.until(lambda: self.probe.node.count_publishers('target'))
+        self.probe.spin(0.3)
+
+    def begin(self, episode_id: int, stamp: int) -> None:
+        message = EpisodeState(episode_id=episode_id, task=TASK.name, phase=EpisodeState.RUNNING)
+        message.horizon, message.arm = TASK.horizon, EpisodeState.RESIDUAL
+        set_stamp(message.header.stamp, stamp)
+        self.episode.publish(message)
+        self.probe.spin(0.1)
+
+    def see(self, stamp: int, positions: np.ndarray = HOME, height: float = 0.5, poses: bool = True) -> None:
+        if poses:
+            seen = PoseArray(poses=[Pose(position=Point(x=0.1, y=0.2, z=height))] * len(TASK.objects))
+            set_stamp(seen.header.stamp, stamp)
+            self.objects.publish(seen)
+        message = JointState(name=list(TASK.robot.names), position=positions.tolist())
+        set_stamp(message.header.stamp, stamp)
+        self.joints.publish(message)
+
+    def act(self, stamp: int) -> PolicyStep:
+        """Show one observation and return the step it led to."""
+        before = len(self.steps)
+        self.see(stamp)
+        self.probe.until(lambda: len(self.steps) > before, 5.0, f'a step at {stamp}')
+        return self.steps[-1]
+
+
+@pytest.fixture(scope='module')
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeProcess, Robot]]:
+    os.environ['PYTHONPATH'] = f'{Path(__file__).parent}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
+    folder = tmp_path_factory.mktemp('policy')
+    with isolated_domain():
+        parameters = {'base': 'toy_bases:Hold', 'max_age': 0.0, 'autostart': True}
+        node = NodeProcess(folder, 'resfit_policy', 'policy_node', **parameters)
+        probe = Probe()
+        with nodes(node):
+            yield node, Robot(probe)
+        probe.close()
+
+
+def weights(version: int, value: float = 1.0) -> PolicyWeights:
+    actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, TASK.action_size, (8,)))
+    torch.nn.init.constant_(actor.net[-1].bias, value)
+    data = pack_actor(actor, Exploration(), version)
+    message = PolicyWeights(version=version, config_hash=config_hash(actor.config))
+    message.sha256, message.data = hashlib.sha256(data).hexdigest(), to_array(np.frombuffer(data, np.uint8), 'B')
+    return message
+
+
+def test_one_step_per_period_with_all_that_the_learner_needs(policy: tuple[NodeProcess, Robot]) -> None:
+    robot = policy[1]
+    robot.see(START - TASK.tick_ns)
+    robot.begin(1, START)
+    assert not robot.steps, 'it acted before the episode'
+    first = robot.act(START)
+    for tick in range(1, TASK.ticks):
+        robot.see(START + tick * TASK.tick_ns, poses=False)
+    robot.probe.spin(0.3)
+    assert len(robot.steps) == 1 and len(robot.targets) == 1
+    second = robot.act(START + TASK.period_ns)
+    assert [first.step, second.step] == [0, 1] and first.episode_id == 1
+    record = read_step(first)
+    np.testing.assert_array_equal(record.state[:29], HOME)
+    np.testing.assert_array_equal(record.base_action, HOME)
+    np.testing.assert_array_equal(record.executed_action, record.base_action)
+    assert record.stamp == START and record.authority == 0.0 and record.weights_version == 0
+    np.testing.assert_array_equal(np.float32(robot.targets[0].position), record.executed_action)
+    assert stamp_ns(robot.targets[0].header.stamp) == START and robot.targets[0].name == list(TASK.robot.names)
+
+
+def test_it_waits_for_a_late_stream_and_never_makes_one_up(policy: tuple[NodeProcess, Robot]) -> None:
+    robot = policy[1]
+    stamp = 100 * TASK.period_ns
+    robot.begin(2, stamp)
+    before = len(robot.steps)
+    robot.see(stamp, poses=False)
+    robot.probe.spin(0.4)
+    assert len(robot.steps) == before, 'it acted on object poses of another time'
+    robot.act(stamp)
+
+
+def test_an_action_that_is_not_finite_is_not_sent(policy: tuple[NodeProcess, Robot]) -> None:
+    robot = policy[1]
+    stamp = 200 * TASK.period_ns
+    robot.begin(3, stamp)
+    before = len(robot.targets)
+    robot.see(stamp, height=-1.0)
+    robot.probe.spin(0.4)
+    assert len(robot.targets) == before
+    robot.act(stamp)
+
+
+def test_weights_act_from_the_next_step_and_bad_ones_are_refused(policy: tuple[NodeProcess, Robot]) -> None:
+    node, robot = policy
+    stamp = 300 * TASK.period_ns
+    robot.begin(4, stamp)
+    assert robot.act(stamp).weights_version == 0
+    robot.weights.publish(weights(1))
+    robot.probe.spin(0.3)
+    step = robot.act(stamp + TASK.period_ns)
+    assert step.weights_version == 1 and step.authority == 1.0 and np.abs(np.array(step.residual)).max() > 0.01
+    wrong_hash, not_finite, other_shape = weights(2), weights(2, np.nan), weights(2)
+    wrong_hash.sha256 = 'f' * 64
+    other_shape.config_hash = 'other'
+    for message in (wrong_hash, not_finite, other_shape, PolicyWeights(version=2)):
+        robot.weights.publish(message)
+        robot.probe.spin(0.2)
+    assert robot.act(stamp + 2 * TASK.period_ns).weights_version == 1
+    assert node.output.count('refused') == 4
+
+
+def test_authority_zero_is_the_base_to_the_bit(policy: tuple[NodeProcess, Robot]) -> None:
+    robot = policy[1]
+    refused = robot.probe.call(SetAuthority, 'set_authority', SetAuthority.Request(authority=1.5))
+    assert not refused.success
+    assert robot.probe.call(SetAuthority, 'set_authority', SetAuthority.Request(authority=0.0)).success
+    stamp = 400 * TASK.period_ns
+    robot.begin(5, stamp)
+    step = robot.act(stamp)
+    assert step.authority == 0.0 and bytes(step.executed_action) == bytes(step.base_action)
+
+
+def test_the_step_after_the_horizon_is_final_and_commands_nothing(policy: tuple[NodeProcess, Robot]) -> None:
+    robot = policy[1]
+    stamp = 500 * TASK.period_ns
+    robot.begin(6, stamp)
+    for k in range(TASK.horizon):
+        step = robot.act(stamp + k * TASK.period_ns)
+    assert step.step == TASK.horizon - 1 and not step.flags & PolicyStep.FINAL
+    robot.probe.spin(0.2)
+    commanded = len(robot.targets)
+    final = robot.act(stamp + TASK.horizon * TASK.period_ns)
+    robot.probe.spin(0.2)
+    assert final.step == TASK.horizon and final.flags & PolicyStep.FINAL and len(robot.targets) == commanded
+
+
+def test_the_control_step_is_quick(policy: tuple[NodeProcess, Robot]) -> None:
+    times = [item.compute_ms for item in policy[1].steps]
+    assert len(times) > 100 and np.percentile(times, 90) < 10.0
+
+
+def test_it_is_a_lifecycle_node_and_ends_cleanly(policy: tuple[NodeProcess, Robot]) -> None:
+    node, robot = policy
+    state = robot.probe.call(GetState, 'policy_node/get_state', GetState.Request())
+    assert state.current_state.label == 'active'
+    assert node.end(signal.SIGINT) == 0
+    assert 'Traceback' not in node.output
+
+
+@pytest.mark.parametrize('base', ['', '/nowhere', 'no_such_module:factory'])
+def test_without_a_base_it_says_so_and_fails(tmp_path: Path, base: str) -> None:
+    with isolated_domain():
+        parameters = {'base': base} if base else {}
+        node = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', autostart=True, **parameters)
+        assert node.wait() == 2
+    assert 'error: ' in node.output and 'Traceback' not in node.output

@@ -1,0 +1,103 @@
+"""The streamer as a process of its own, in real time and in lockstep."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from resfit_policy.convert import set_stamp
+from resfit_policy.ros import COMMAND, SENSOR
+from resfit_policy.task import load_task
+from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
+
+TASK = load_task('woolly_ball')
+NAMES = list(TASK.robot.names)
+HOME = np.clip(np.zeros(29), TASK.robot.lower, TASK.robot.upper)
+COMMANDS = 'vega_position_controller/commands'
+
+
+@pytest.fixture
+def probe() -> Iterator[Probe]:
+    with isolated_domain():
+        made = Probe()
+        yield made
+        made.close()
+
+
+def joints(stamp: int, positions: np.ndarray) -> JointState:
+    message = JointState(name=NAMES, position=positions.tolist())
+    set_stamp(message.header.stamp, stamp)
+    return message
+
+
+def test_real_time_commands_keep_their_rate_and_hold_when_targets_stop(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'streamer_node', autostart=True)
+    with nodes(node):
+        heard = probe.listen(Float64MultiArray, COMMANDS, 100)
+        states = probe.node.create_publisher(JointState, 'joint_states', SENSOR)
+        targets = probe.node.create_publisher(JointState, 'target', COMMAND)
+        probe.until(lambda: states.get_subscription_count() and targets.get_subscription_count())
+        probe.spin(0.2)
+        assert not heard, 'it commands before it knows the pose'
+        begun, elsewhere = monotonic(), np.clip(HOME + 0.05, TASK.robot.lower, TASK.robot.upper)
+        probe.until(lambda: states.publish(joints(TASK.period_ns, HOME)) or heard)
+        heard.clear()
+        begun = monotonic()
+        targets.publish(joints(TASK.period_ns, elsewhere))
+        probe.until(lambda: len(heard) >= 100)
+        assert 0.7 < monotonic() - begun < 2.0, 'not 100 Hz'
+        np.testing.assert_allclose(heard[-1].data, elsewhere, atol=1e-9)
+        slack = np.clip(HOME + 0.03, TASK.robot.lower, TASK.robot.upper).astype(np.float32)
+        states.publish(joints(4 * TASK.period_ns, slack))  # three periods later, and no new target
+        probe.until(lambda: np.allclose(heard[-1].data, slack, atol=1e-6), 2.0, 'the hold')
+        targets.publish(joints(4 * TASK.period_ns, np.full(29, np.nan)))
+        heard.clear()
+        probe.until(lambda: len(heard) >= 20)
+        np.testing.assert_allclose(heard[-1].data, slack, atol=1e-6)
+        assert node.end(signal.SIGTERM) == 0
+        assert 'Traceback' not in node.output
+
+
+def test_lockstep_gives_every_tick_one_command_that_names_it(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'streamer_node', autostart=True, lockstep=True)
+    with nodes(node):
+        heard = probe.listen(Float64MultiArray, COMMANDS, 100)
+        states = probe.node.create_publisher(JointState, 'joint_states', SENSOR)
+        targets = probe.node.create_publisher(JointState, 'target', COMMAND)
+        probe.until(lambda: states.get_subscription_count() and targets.get_subscription_count())
+        probe.until(lambda: probe.node.count_publishers(COMMANDS))
+        now = 5 * TASK.period_ns
+        targets.publish(joints(now, HOME))
+        for tick in range(TASK.ticks):
+            stamp = now + tick * TASK.tick_ns
+            probe.until(lambda stamp=stamp: states.publish(joints(stamp, HOME)) or heard)
+            assert {int(item.layout.dim[0].label) for item in heard} == {stamp}
+            probe.spin(0.1)
+            heard.clear()
+        states.publish(joints(now + TASK.period_ns, HOME))
+        probe.spin(0.5)
+        assert not heard, 'a command without a target'
+        assert node.end() == 0
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'said'),
+    [
+        ({'task': 'no_such_task'}, 'woolly_ball'),
+        ({'tusk': 'woolly_ball'}, 'unknown parameter "tusk"'),
+        ({'lockstep': 3}, 'expected bool'),
+    ],
+)
+def test_a_bad_parameter_is_one_clear_line_and_a_failure(tmp_path: Path, parameters: dict, said: str) -> None:
+    with isolated_domain():
+        node = NodeProcess(tmp_path, 'resfit_policy', 'streamer_node', **parameters)
+        assert node.wait() == 2
+    lines = [line for line in node.output.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith('error: ') and said in lines[0]
