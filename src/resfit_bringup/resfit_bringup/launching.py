@@ -1,0 +1,95 @@
+"""From the graph's description to launch actions; the launch files only say which graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from resfit_policy.task import ConfigError
+
+from resfit_bringup.graph import Graph, Options, Process
+from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY
+
+# name: (default, description, choices)
+ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    'run_dir': ('', 'folder of the run: episodes, checkpoints, events (required)', ()),
+    'task': ('woolly_ball', 'task name, or path of a task YAML', ()),
+    'seed': ('0', 'seed of scenes, exploration and learning', ()),
+    'base': ('', 'folder of the frozen base policy, or module:factory (required)', ()),
+    'namespace': ('', 'namespace of all nodes and topics', ()),
+    'use_sim_time': ('auto', 'take the time from the clock topic; auto: with hardware sim', ('auto', 'true', 'false')),
+    'params_file': ('', 'ROS parameter YAML whose values go over the defaults', ()),
+    'hardware': ('sim', 'simulated Vega, mock ros2_control hardware, or the robot', ('sim', 'mock', 'robot')),
+    'lockstep': ('true', 'simulation: as fast as it goes; false: real time', ('true', 'false')),
+    'variant': ('unseen', 'simulation: objects as demonstrated, or unseen by the base', ()),
+    'vision': ('false', 'observe with the cameras of the task', ('true', 'false')),
+    'rviz': ('false', 'show robot, cameras and markers in RViz', ('true', 'false')),
+    'record': ('false', 'also record all topics with ros2 bag (episodes are always recorded)', ('true', 'false')),
+    'max_steps': ('0', 'end when the log holds this many control steps; 0: run until Ctrl-C', ()),
+    'max_episodes': ('0', 'end when the log holds this many episodes; 0: run until Ctrl-C', ()),
+}
+# value of an argument as text -> value of the option
+PARSERS: dict[str, Callable[[str], Any]] = {
+    'int': int,
+    'bool': lambda text: text == 'true',
+    'bool | None': {'auto': None, 'true': True, 'false': False}.__getitem__,
+    'Path': lambda text: Path(text).expanduser().absolute(),
+}
+
+
+def describe(make: Callable[..., Graph], extra: dict[str, tuple[str, str]]) -> LaunchDescription:
+    """A launch description of the graph that ``make(options, **extra)`` describes."""
+    arguments = {**ARGUMENTS, **{name: (*about, ()) for name, about in extra.items()}}
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=about, choices=list(choices) or None)
+        for name, (default, about, choices) in arguments.items()
+    ]
+
+    def start(context: Any) -> list[Any]:
+        def given(name: str) -> str:
+            return str(LaunchConfiguration(name).perform(context))
+
+        for name in ('run_dir', 'base'):
+            if not given(name):
+                raise ConfigError(f'launch argument {name} is required: {arguments[name][1]}')
+        values = {
+            item.name: PARSERS.get(str(item.type), str)(given(item.name))
+            for item in fields(Options)
+            if item.name in ARGUMENTS
+        }
+        graph = make(Options(**values), **{name: given(name) for name in extra})
+        return [action(process, graph.options) for process in graph.processes]
+
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def action(process: Process, options: Options) -> Any:
+    """The launch action of one process."""
+    common: dict[str, Any] = {'name': process.name, 'output': 'screen'}
+    if process.essential:
+        common['on_exit'] = Shutdown(reason=f'{process.name} has ended')
+    if process.respawn:
+        common |= {'respawn': True, 'respawn_delay': RESPAWN_DELAY, 'respawn_max_retries': MAX_RESPAWNS}
+    if not process.package:
+        return ExecuteProcess(cmd=[process.executable, *process.arguments], **common)
+    parameters: list[Any] = [{**process.parameters, 'use_sim_time': options.sim_time}]
+    if options.params_file:
+        parameters.append(options.params_file)
+    if process.executable == 'spawner':
+        parameters = []
+    return Node(
+        package=process.package,
+        executable=process.executable,
+        namespace=options.namespace,
+        parameters=parameters,
+        arguments=list(process.arguments),
+        # rclpy listens to the clock under its absolute name
+        remappings=[('/clock', 'clock')] if options.namespace else [],
+        **common,
+    )
