@@ -74,3 +74,13 @@ def test_what_is_installed_is_what_is_locked():
     }
     assert not wrong
     assert not locked.keys() - installed.keys()
+
+
+@pytest.mark.parametrize('package', ['resfit_policy', 'resfit_learner', 'resfit_sim', 'resfit_bringup'])
+def test_package_xml_names_every_ros_package_that_is_imported(package):
+    root = ET.parse(ROOT / 'src' / package / 'package.xml').getroot()
+    named = {entry.text for kind in ('depend', 'exec_depend', 'test_depend') for entry in root.iterfind(kind)}
+    other = r'rclpy|xacro|launch|launch_ros|ament_index_python|cv_bridge|resfit_\w+'
+    ros = re.compile(rf'^ *(?:from|import) ((?:{other}|\w+_(?:msgs|srvs|interfaces))\b)', re.MULTILINE)
+    for path in (ROOT / 'src' / package).rglob('*.py'):
+        assert set(ros.findall(path.read_text())) - {package} <= named, path
