@@ -27,7 +27,9 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and say in one line what went wrong and what to do; exit code 0 only on success."""
-    parser = argparse.ArgumentParser(prog='resfit', description='ResFiT for ROS 2: residual off-policy RL over a frozen policy.')
+    parser = argparse.ArgumentParser(
+        prog='resfit', description='ResFiT for ROS 2: residual off-policy RL over a frozen policy.'
+    )
     verbs = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     words = sys.argv[1:] if arguments is None else arguments
     chosen = next((word for word in words if not word.startswith('-')), None)
@@ -36,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         if name == chosen:  # the others' imports (torch, mujoco) would only make --help slow
             os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
             module = importlib.import_module(f'resfit_bringup.commands.{name}')
-            verb.add_argument('--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)')
+            verb.add_argument(
+                '--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)'
+            )
             verb.add_argument('--seed', type=int, default=0, help='seed of all that is random (default: %(default)s)')
             verb.add_argument('--json', type=Path, metavar='FILE', help='write the result there as JSON')
             module.add_arguments(verb)

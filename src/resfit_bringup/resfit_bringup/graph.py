@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from resfit_policy.task import ConfigError, load_task
-
 from resfit_bringup.share import share_folder
+from resfit_policy.task import ConfigError, load_task
 
 Hardware = Literal['sim', 'mock', 'robot']
 HARDWARE = ('sim', 'mock', 'robot')

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
 from resfit_learner.bc import BcConfig
 from resfit_learner.config import RECIPES, LearnerConfig, load_config
 from resfit_policy.task import ConfigError, parse_config, read_yaml

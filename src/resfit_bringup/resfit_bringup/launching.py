@@ -7,14 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from resfit_policy.task import ConfigError
 
+from launch import LaunchDescription
 from resfit_bringup.graph import Graph, Options, Process
 from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY
+from resfit_policy.task import ConfigError
 
 # name: (default, description, choices)
 ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {

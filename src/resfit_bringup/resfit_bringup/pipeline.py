@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -10,9 +11,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+
+from resfit_bringup.job import Job, digest
+from resfit_bringup.progress import Progress
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel, train_base
-from resfit_learner.evaluation import Comparison, interleaved
+from resfit_learner.evaluation import Comparison, compare, interleaved
 from resfit_learner.export import write_episode
 from resfit_learner.rollout import run_episode
 from resfit_policy.base_policy import load_base, save_base
@@ -20,9 +24,6 @@ from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.observation import BasePolicy
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, Task
-
-from resfit_bringup.job import Job, digest
-from resfit_bringup.progress import Progress, window
 
 EVALUATION_SEEDS = 5000  # + seed * 100000; training starts count up from seed * 100000 + 10000
 TRAINING_SEEDS = 10_000
@@ -45,16 +46,23 @@ def record_demonstrations(
     """``count`` successful expert episodes, in-process, as bags in ``folder`` (kept and reused)."""
     if folder.exists():
         return list(read_log(folder))
-    runtime, kept, tried = PolicyRuntime(task, expert), [], 0
+    runtime, tried = PolicyRuntime(task, expert), 0
+    kept: list[Episode] = []
     partial = folder.with_name(folder.name + '.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     with Progress('demonstrations', count, 'episodes') as progress:
         while len(kept) < count:
             if tried >= 2 * count + 20:
-                raise ConfigError(f'the demonstrator succeeded only {len(kept)} times in {tried}: too weak to learn from')
+                raise ConfigError(
+                    f'the demonstrator succeeded only {len(kept)} times in {tried}: too weak to learn from'
+                )
             episode = run_episode(
-                env, runtime, seed=seeds(DEMONSTRATION_SEEDS, seed, tried + 1)[-1], arm=Arm.BASE, episode_id=len(kept) + 1
+                env,
+                runtime,
+                seed=seeds(DEMONSTRATION_SEEDS, seed, tried + 1)[-1],
+                arm=Arm.BASE,
+                episode_id=len(kept) + 1,
             )
             tried += 1
             if episode.success:
@@ -101,8 +109,6 @@ def cached_base(task: Task, demonstrations: Sequence[Episode], job: Job, seed: i
 
 def hash_bytes(data: bytes) -> str:
     """Short content hash."""
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()[:16]
 
 
@@ -110,8 +116,6 @@ def evaluate(
     env: gymnasium.Env[Any, Any], runtime: PolicyRuntime, episodes: int, seed: int
 ) -> tuple[Comparison, list[Episode], list[Episode]]:
     """Base against base + residual on the same fresh starts, with a progress line."""
-    from resfit_learner.evaluation import compare
-
     with Progress('evaluation', episodes, 'starts') as progress:
 
         def show(done: int, so_far: Comparison) -> None:
@@ -119,6 +123,3 @@ def evaluate(
 
         base, resfit = interleaved(env, runtime, seeds(EVALUATION_SEEDS, seed, episodes), show)
     return compare(base, resfit), base, resfit
-
-
-__all__ = ['TRAINING_SEEDS', 'cached_base', 'evaluate', 'record_demonstrations', 'seeds', 'window']

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from resfit_learner.evaluation import Comparison, Rate, wilson
 from resfit_learner.training import WINDOW, Curve
 from resfit_policy.task import Task
@@ -86,8 +88,9 @@ def learning_curve(path: Path, task: Task, curve: Curve, comparison: Comparison)
     axes.set_title(f'{task.name}: training success over the last {WINDOW} episodes (95 % interval)', loc='left')
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(axis='y', alpha=0.25)
+    per_minute = task.control_hz * 60
     minutes = axes.secondary_xaxis(
-        -0.17, functions=(lambda x: x / task.control_hz / 60, lambda x: x * task.control_hz * 60)
+        -0.17, functions=(lambda x: np.asarray(x) / per_minute, lambda x: np.asarray(x) * per_minute)
     )
     minutes.set_xlabel('robot minutes')
     figure.savefig(path, dpi=150)

@@ -16,9 +16,9 @@ from typing import IO
 
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from resfit_policy.task import ConfigError
 
 from resfit_bringup.graph import Graph, Options, Process
+from resfit_policy.task import ConfigError
 
 GRACE = 10.0  # s that a process has to end after SIGINT, and again after SIGTERM
 RESPAWN_DELAY = 2.0  # s
@@ -137,7 +137,9 @@ def find_executable(process: Process) -> list[str]:
     if not process.package:
         program = shutil.which(process.executable)
         if program is None:
-            raise ConfigError(f'"{process.executable}" is not on this machine; leave out what needs it ({process.name})')
+            raise ConfigError(
+                f'"{process.executable}" is not on this machine; leave out what needs it ({process.name})'
+            )
         return [program]
     try:
         prefix = Path(get_package_prefix(process.package))

@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from resfit_learner.training import Curve
-from resfit_policy.task import ConfigError
-
 from resfit_bringup.graph import Graph, Options, collect_graph, train_graph
 from resfit_bringup.job import Job
 from resfit_bringup.pipeline import DEMONSTRATION_SEEDS, TRAINING_SEEDS, seeds
 from resfit_bringup.progress import Progress, window
 from resfit_bringup.runner import GraphError, Runner
+from resfit_learner.training import Curve
+from resfit_policy.task import ConfigError
 
 
 def read_curve(run_dir: Path) -> Curve:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
 from resfit_learner.rollout import observe
 from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.runtime import PolicyRuntime

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
 from resfit_policy.task import ConfigError, Joint, Robot, SceneObject, Task
 
 

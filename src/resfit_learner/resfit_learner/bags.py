@@ -8,14 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from resfit_policy.convert import read_episode_messages
-from resfit_policy.episode_log import Episode
-from resfit_policy.task import ConfigError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.rosbag2.errors import ReaderError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
+
+from resfit_policy.convert import read_episode_messages
+from resfit_policy.episode_log import Episode
+from resfit_policy.task import ConfigError
 
 STEP, REWARD, EPISODE = 'policy/step', 'reward', 'episode'
 TYPES = {

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
 from resfit_policy.base_policy import ChunkConfig, ChunkNet
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import BasePolicy, Observation

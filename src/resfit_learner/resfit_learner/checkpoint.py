@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from resfit_policy.files import sync_folder, write_atomically
-from resfit_policy.task import ConfigError, read_json
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from resfit_learner.learner import Counters, Learner
+from resfit_policy.files import sync_folder, write_atomically
+from resfit_policy.task import ConfigError, read_json
 
 FORMAT = 'resfit-checkpoint-1'
 KEEP = 3
@@ -77,7 +77,9 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     if about.get('format') != FORMAT:
         raise ConfigError(f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r}')
     if about.get('task') != learner.task.name:
-        raise ConfigError(f'{folder} belongs to task {about.get("task")}, not {learner.task.name}: use another run folder')
+        raise ConfigError(
+            f'{folder} belongs to task {about.get("task")}, not {learner.task.name}: use another run folder'
+        )
     try:
         data = (folder / 'learner.safetensors').read_bytes()
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+
 from resfit_policy.task import ConfigError, parse_config, read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,6 +29,7 @@ class LearnerConfig:
     # Sampling
     batch: Count = 256
     offline_fraction: Share = 0.5  # demonstrations in each batch
+    state_noise: Annotated[float, Field(ge=0)] = 0.0  # augmentation of the normalised state in updates (images: shift)
     utd: Positive = 4.0  # critic updates per online step
     capacity: Count = 200_000  # online steps kept in memory
     min_steps: Annotated[int, Field(ge=0)] = 500  # online steps before the first update (10000)

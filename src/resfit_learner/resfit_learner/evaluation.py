@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import gymnasium
-from resfit_policy.episode_log import Arm, Episode
-from resfit_policy.runtime import PolicyRuntime
 
 from resfit_learner.rollout import run_episode
+from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.runtime import PolicyRuntime
 
 Z = 1.959964  # two-sided 95 %
 
@@ -61,7 +61,9 @@ def compare(base: Sequence[Episode], resfit: Sequence[Episode]) -> Comparison:
     """Compare two sets of episodes. Raises ValueError where one is empty."""
     rates = [wilson(sum(item.success for item in arm), len(arm)) for arm in (base, resfit)]
     low, high = newcombe(*rates)
-    return Comparison(rates[0], rates[1], {'low': low, 'high': high}, {'base': mean_steps(base), 'resfit': mean_steps(resfit)})
+    return Comparison(
+        rates[0], rates[1], {'low': low, 'high': high}, {'base': mean_steps(base), 'resfit': mean_steps(resfit)}
+    )
 
 
 def mean_steps(episodes: Sequence[Episode]) -> float | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from resfit_policy.episode_log import Episode, Phase
 
 from resfit_learner.bags import EPISODE, REWARD, STEP, TYPES, EpisodeWriter, typestore
+from resfit_policy.episode_log import Episode, Phase
 
 SCRIPT = 3  # Reward.SCRIPT
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
-from resfit_policy.episode_log import Episode
-from resfit_policy.task import ConfigError, Task
 from torch import Tensor
 
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
@@ -19,6 +16,9 @@ from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.synergies import error_directions, joint_directions
 from resfit_learner.transitions import build_transitions
+from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
+from resfit_policy.episode_log import Episode
+from resfit_policy.task import ConfigError, Task
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Learner:
     def update(self) -> None:
         """One critic update, and every ``actor_delay`` of them one actor update."""
         config = self.config
-        batch = self._sample()
+        batch = self._augment(self._sample())
         target = td_target(config, batch, self.target_critic, self.target_actor, self.generator)
         loss, value = critic_loss(batch, target, self.critic, self.actor)
         self._descend(self.critic_optimiser, loss)
@@ -120,6 +120,14 @@ class Learner:
         if offline < self.config.batch:
             parts.append(self.online.sample(self.config.batch - offline, self.rng))
         return parts[0] if len(parts) == 1 else concatenate(*parts)
+
+    def _augment(self, batch: Batch) -> Batch:
+        """Blur the state, so that the critic cannot tell episodes apart by where their objects happened to lie."""
+        if not self.config.state_noise:
+            return batch
+        scale = self.config.state_noise * self.actor.state_std
+        noise = torch.randn(batch.state.shape, generator=self.generator) * scale
+        return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 
     def _descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)

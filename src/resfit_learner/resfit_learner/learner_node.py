@@ -13,13 +13,6 @@ import numpy as np
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from resfit_msgs.msg import LearnerStatus, PolicyWeights, ReplayStatus
-from resfit_msgs.srv import FetchEpisodes
-from resfit_policy.actor import config_hash
-from resfit_policy.base_policy import load_base
-from resfit_policy.convert import read_episode_messages, to_array
-from resfit_policy.ros import LATCHED, declare, param, run_node
-from resfit_policy.task import ConfigError, load_task
 
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel
@@ -27,6 +20,13 @@ from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_c
 from resfit_learner.config import load_config
 from resfit_learner.events import Events
 from resfit_learner.learner import Learner
+from resfit_msgs.msg import LearnerStatus, PolicyWeights, ReplayStatus
+from resfit_msgs.srv import FetchEpisodes
+from resfit_policy.actor import config_hash
+from resfit_policy.base_policy import load_base
+from resfit_policy.convert import read_episode_messages, to_array
+from resfit_policy.ros import LATCHED, declare, param, run_node
+from resfit_policy.task import ConfigError, load_task
 
 SLICE = 0.04  # s of updates between two looks at the messages
 FETCH = 4  # episodes per request
@@ -75,6 +75,7 @@ class LearnerNode(Node):
         self.rate = 0.0
         self.last_updates = self.learner.counters.updates
 
+        self.refuse_second()  # once more: another may have started while this one read its demonstrations
         self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
         self.status = self.create_publisher(LearnerStatus, 'learner/status', LATCHED)
         self.fetch = self.create_client(FetchEpisodes, 'replay/fetch')
@@ -87,7 +88,7 @@ class LearnerNode(Node):
 
     def refuse_second(self) -> None:
         """Raises ConfigError when another learner already publishes weights here."""
-        until = monotonic() + 1.0
+        until = monotonic() + 1.0  # for discovery
         while monotonic() < until and rclpy.ok():
             others = self.get_publishers_info_by_topic('learner/weights')
             if others:
@@ -135,7 +136,9 @@ class LearnerNode(Node):
             learner.update()
         now, updates = monotonic(), learner.counters.updates
         caught_up = not learner.owed and updates != self.published_updates
-        if caught_up or (updates != self.published_updates and now - self.last_publish > self.parameters.publish_period):
+        if caught_up or (
+            updates != self.published_updates and now - self.last_publish > self.parameters.publish_period
+        ):
             self.publish_weights()
             self.publish_status()
         if updates != self.saved_updates and now - self.last_checkpoint > self.parameters.checkpoint_period:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from resfit_policy.actor import ResidualActor
 from torch import Tensor
 
 from resfit_learner.buffer import Batch
 from resfit_learner.config import LearnerConfig
 from resfit_learner.networks import EnsembleCritic
+from resfit_policy.actor import ResidualActor
 
 
 @torch.no_grad()
@@ -27,7 +27,8 @@ def td_target(
     target = batch.reward + batch.discount * values[chosen].min(0).values
     if config.mc_share:
         target = torch.lerp(target, batch.mc_return, config.mc_share)
-    return target.clamp(0, 1) if config.clamp_target else target
+    limited: Tensor = target.clamp(0, 1) if config.clamp_target else target
+    return limited
 
 
 def critic_loss(batch: Batch, target: Tensor, critic: EnsembleCritic, actor: ResidualActor) -> tuple[Tensor, Tensor]:
@@ -41,7 +42,7 @@ def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, acto
     """-mean Q(s, b, pi(s, b)) over all heads, plus the trust terms of the recipe."""
     encoded = actor.encode(batch.state, batch.base_action)
     latent = torch.tanh(actor.net(encoded))
-    loss = -critic(encoded, latent).mean()
+    loss: Tensor = -critic(encoded, latent).mean()
     if config.l2:
         loss = loss + config.l2 * latent.square().mean()
     if config.imitation:

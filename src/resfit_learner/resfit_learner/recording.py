@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from resfit_policy.episode_log import Phase
-
 from resfit_learner.bags import EPISODE, REWARD, STEP, EpisodeWriter
+from resfit_policy.episode_log import Phase
 
 
 class Recording:

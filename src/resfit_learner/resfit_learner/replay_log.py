@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from resfit_learner.bags import EPISODE, REWARD, EpisodeWriter, episode_folders, is_correction, read_messages
 from resfit_policy.episode_log import Phase
 from resfit_policy.files import sync_folder, write_atomically
 from resfit_policy.task import ConfigError
-
-from resfit_learner.bags import EPISODE, REWARD, EpisodeWriter, episode_folders, is_correction, read_messages
 
 INDEX = 'index.json'
 

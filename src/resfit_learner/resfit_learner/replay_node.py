@@ -12,16 +12,16 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
+
+from resfit_learner.bags import EPISODE, REWARD, STEP, read_raw
+from resfit_learner.recording import Recording
+from resfit_learner.replay_log import Entry, ReplayLog
 from resfit_msgs.msg import EpisodeRecord, EpisodeState, PolicyStep, ReplayStatus, Reward
 from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.convert import stamp_ns
 from resfit_policy.episode_log import Phase
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError
-
-from resfit_learner.bags import EPISODE, REWARD, STEP, read_raw
-from resfit_learner.recording import Recording
-from resfit_learner.replay_log import Entry, ReplayLog
 
 CACHED = 16  # episodes served from memory
 

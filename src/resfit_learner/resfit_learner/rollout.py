@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+
 from resfit_policy.episode_log import Arm, Episode, Phase, build_episode
 from resfit_policy.observation import NO_IMAGES, Observation
 from resfit_policy.runtime import PolicyRuntime

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError

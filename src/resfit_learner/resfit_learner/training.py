@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
-from resfit_policy.actor import unpack_actor
-from resfit_policy.episode_log import Arm, Episode
-from resfit_policy.runtime import PolicyRuntime
 
 from resfit_learner.learner import Learner
 from resfit_learner.rollout import run_episode
+from resfit_policy.actor import unpack_actor
+from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.runtime import PolicyRuntime
 
 WINDOW = 50  # episodes in the success window
 
@@ -53,9 +53,7 @@ def train(
     runtime.set_weights(*unpack_actor(learner.weights()))
     while learner.counters.env_steps < steps:
         index += 1
-        episode = run_episode(
-            env, runtime, seed=seed + index, arm=Arm.RESIDUAL, explore=True, episode_id=index
-        )
+        episode = run_episode(env, runtime, seed=seed + index, arm=Arm.RESIDUAL, explore=True, episode_id=index)
         learner.ingest(index, episode)
         for _ in range(learner.owed):
             learner.update()

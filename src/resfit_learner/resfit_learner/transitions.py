@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from resfit_learner.bags import EPISODE, REWARD, STEP, TYPES, EpisodeWriter, typestore
 from resfit_policy.task import load_task
 

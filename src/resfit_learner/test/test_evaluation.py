@@ -1,11 +1,13 @@
 """Intervals against published values."""
 
 import pytest
+
 from resfit_learner.evaluation import newcombe, wilson
 
 
 @pytest.mark.parametrize(
-    ('k', 'n', 'low', 'high'), [(9, 10, 0.596, 0.982), (18, 20, 0.699, 0.972), (20, 20, 0.839, 1.0), (0, 10, 0.0, 0.278)]
+    ('k', 'n', 'low', 'high'),
+    [(9, 10, 0.596, 0.982), (18, 20, 0.699, 0.972), (20, 20, 0.839, 1.0), (0, 10, 0.0, 0.278)],
 )
 def test_wilson(k, n, low, high):
     rate = wilson(k, n)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from resfit_learner.buffer import ReplayBuffer
 from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, saved_sequence
 from resfit_learner.config import LearnerConfig, load_config

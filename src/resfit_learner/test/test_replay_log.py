@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bag_writing import messages, reward_message, state_message, write
+
 from resfit_learner.bags import EPISODE, REWARD, TYPES, read_episode, read_log, typestore
 from resfit_learner.replay_log import ReplayLog
 from resfit_learner.transitions import build_transitions

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from resfit_learner.transitions import build_transitions
 from resfit_policy.episode_log import Arm, Flag, Phase, StepRecord, build_episode
 

@@ -157,7 +157,9 @@ def unpack_actor(data: bytes) -> tuple[ResidualActor, Exploration, int]:
     for name, value in wanted.items():
         got = tensors[name]
         if got.shape != value.shape or got.dtype != value.dtype:
-            raise ConfigError(f'{name}: expected {tuple(value.shape)} {value.dtype}, got {tuple(got.shape)} {got.dtype}')
+            raise ConfigError(
+                f'{name}: expected {tuple(value.shape)} {value.dtype}, got {tuple(got.shape)} {got.dtype}'
+            )
         if not torch.isfinite(got).all():
             raise ConfigError(f'{name} holds values that are not finite')
     actor.load_state_dict(tensors)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from resfit_msgs.msg import EpisodeState
 from visualization_msgs.msg import Marker, MarkerArray
 
+from resfit_msgs.msg import EpisodeState
 from resfit_policy.convert import set_stamp
 from resfit_policy.episode_log import Arm, Phase
 from resfit_policy.runtime import PolicyRuntime
@@ -32,9 +32,7 @@ def overview(task: Task, sampler: Sampler, episode: EpisodeState, runtime: Polic
     return MarkerArray(markers=[text, *spheres])
 
 
-def _marker(
-    space: str, index: int, stamp: int, kind: int, at: tuple[float, float, float], size: float
-) -> Marker:
+def _marker(space: str, index: int, stamp: int, kind: int, at: tuple[float, float, float], size: float) -> Marker:
     marker = Marker(ns=space, id=index, type=kind, action=Marker.ADD)
     marker.header.frame_id = 'world'
     set_stamp(marker.header.stamp, stamp)

@@ -15,11 +15,11 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
-from resfit_msgs.srv import SetAuthority
 from sensor_msgs.msg import Image, JointState
 from visualization_msgs.msg import MarkerArray
 
+from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
+from resfit_msgs.srv import SetAuthority
 from resfit_policy import convert, markers
 from resfit_policy.actor import config_hash, unpack_actor
 from resfit_policy.base_policy import load_base
@@ -106,9 +106,7 @@ class PolicyNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Act from the next episode on; being subscribed to the episode says so to the others."""
         self.active = True
-        self.on_episode_subscription = self.create_subscription(
-            EpisodeState, 'episode', self.on_episode, LATCHED
-        )
+        self.on_episode_subscription = self.create_subscription(EpisodeState, 'episode', self.on_episode, LATCHED)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

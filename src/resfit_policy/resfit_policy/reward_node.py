@@ -10,16 +10,15 @@ from typing import Any
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
-from resfit_msgs.srv import LabelEpisode, ResetScene
 from std_srvs.srv import Trigger
 
+from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
+from resfit_msgs.srv import LabelEpisode, ResetScene
 from resfit_policy.convert import set_stamp, stamp_ns
-from resfit_policy.episode_log import Arm, Flag, Phase
+from resfit_policy.episode_log import Flag, Phase
 from resfit_policy.episode_machine import EpisodeMachine, Outcome, schedule
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
-
 
 HEARTBEAT = 5.0  # s without news after which a learner counts as dead, and the robot goes on without it
 FIRST_WAIT = 120.0  # s that the first episode waits for a learner to come up

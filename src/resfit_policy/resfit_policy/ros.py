@@ -51,9 +51,7 @@ def declare(node: Node, table: type[T]) -> T:
     values = {}
     for item in fields(table):  # type: ignore[arg-type]
         assert item.default is not MISSING
-        about = ParameterDescriptor(
-            description=item.metadata['description'], read_only=True, dynamic_typing=True
-        )
+        about = ParameterDescriptor(description=item.metadata['description'], read_only=True, dynamic_typing=True)
         value = node.declare_parameter(item.name, item.default, about).value
         if isinstance(item.default, float) and type(value) is int:
             value = float(value)

@@ -85,8 +85,7 @@ class Sampler:
             if len(poses) != len(self.task.objects) or not np.isfinite(poses).all():
                 raise NotReady(f'object_poses: expected {len(self.task.objects)} finite poses, got {len(poses)}')
             parts += [
-                pose_features(pose, item.pose == 'full')
-                for pose, item in zip(poses, self.task.objects, strict=True)
+                pose_features(pose, item.pose == 'full') for pose, item in zip(poses, self.task.objects, strict=True)
             ]
         images = NO_IMAGES
         if self.vision:

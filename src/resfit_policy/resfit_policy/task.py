@@ -187,9 +187,7 @@ def load_task(name: str) -> Task:
     """Load a task by name or by path to a YAML file. Raises ConfigError."""
     path = Path(name) if name.endswith('.yaml') else CONFIG_DIR / 'tasks' / f'{name}.yaml'
     if not path.exists():
-        raise ConfigError(
-            f'no task "{name}": choose one of {", ".join(task_names())}, or give the path of a YAML file'
-        )
+        raise ConfigError(f'no task "{name}": choose one of {", ".join(task_names())}, or give the path of a YAML file')
     values = read_yaml(path)
     if isinstance(values, dict) and isinstance(values.get('robot'), str):
         near = path.parent / values['robot']

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from resfit_policy.episode_log import Arm, Phase
 from resfit_policy.episode_machine import EpisodeMachine, Outcome, schedule
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor, unpack_actor
 from resfit_policy.base_policy import ChunkConfig, ChunkNet, ChunkPolicy, load_base, save_base
 from resfit_policy.episode_log import Arm, Flag

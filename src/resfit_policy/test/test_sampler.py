@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from resfit_policy.convert import image_to_rgb
 from resfit_policy.pacing import Pacer
 from resfit_policy.sampler import NotReady, Sampler, pose_features

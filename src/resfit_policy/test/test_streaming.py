@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from resfit_policy.streaming import Streamer
 from resfit_policy.task import load_task
 

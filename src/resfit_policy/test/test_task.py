@@ -1,6 +1,7 @@
 """Task and robot files."""
 
 import pytest
+
 from resfit_policy.task import ConfigError, load_task, task_names
 
 

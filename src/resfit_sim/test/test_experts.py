@@ -13,27 +13,42 @@ from resfit_sim.scene import VARIANTS
 from resfit_sim.simulation import HOME
 
 NAMES = {task: name for name, task in resfit_sim.ENVIRONMENTS.items()}
-CASES = [(task, variant) for task in sorted(NAMES) for variant in VARIANTS]
 
 
-@pytest.mark.parametrize(('task', 'variant'), CASES)
-def test_experts_solve_at_least_11_of_12_fresh_starts(task: str, variant: str) -> None:
-    env = gymnasium.make(NAMES[task], variant=variant)
-    expert = make_expert(task, variant)
+@pytest.mark.parametrize('task', sorted(NAMES))
+def test_experts_solve_at_least_11_of_12_fresh_starts(task: str) -> None:
     robot, solved = load_task(task).robot, 0
-    for seed in range(8100, 8112):
-        seen, _ = env.reset(seed=seed)
-        expert.reset()
+    for variant in VARIANTS:
+        env, expert = gymnasium.make(NAMES[task], variant=variant), make_expert(task, variant)
+        for seed in range(8100, 8106):
+            seen, _ = env.reset(seed=seed)
+            expert.reset()
+            done = False
+            while not done:
+                action = expert.act(Observation(seen))
+                assert action.dtype == np.float32
+                assert (action >= robot.lower - 1e-3).all() and (action <= robot.upper + 1e-3).all()
+                seen, _, terminated, truncated, _ = env.step(action)
+                done = terminated or truncated
+            solved += terminated
+        env.close()
+    assert solved >= 11
+
+
+def test_no_part_of_the_robot_but_fingers_touches_another_while_an_expert_works() -> None:
+    for task in sorted(NAMES):
+        env, expert = gymnasium.make(NAMES[task], variant='demonstrated'), make_expert(task, 'demonstrated')
+        simulation = env.unwrapped.simulation
+        seen, _ = env.reset(seed=8300)
         done = False
         while not done:
-            action = expert.act(Observation(seen))
-            assert action.dtype == np.float32
-            assert (action >= robot.lower - 1e-3).all() and (action <= robot.upper + 1e-3).all()
-            seen, _, terminated, truncated, _ = env.step(action)
+            seen, _, terminated, truncated, _ = env.step(expert.act(Observation(seen)))
             done = terminated or truncated
-        solved += terminated
-    env.close()
-    assert solved >= 11
+            bodies = simulation.model.geom_bodyid[simulation.data.contact.geom]
+            for pair in bodies[(simulation.model.body_rootid[bodies] == simulation.model.body('base').id).all(axis=1)]:
+                names = [simulation.model.body(body).name for body in pair]
+                assert all(name.endswith(('_l1', '_l2')) and 'arm' not in name for name in names), names
+        env.close()
 
 
 def test_targets_respect_the_speed_limits() -> None:

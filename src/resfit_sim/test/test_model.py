@@ -28,9 +28,7 @@ def test_actuators_are_the_29_joints_in_the_order_of_every_action(model: mujoco.
     assert [model.actuator(i).name for i in range(29)] == list(load_robot().names)
 
 
-def test_limits_and_efforts_are_those_of_yaml_and_urdf(
-    model: mujoco.MjModel, urdf: dict[str, ET.Element]
-) -> None:
+def test_limits_and_efforts_are_those_of_yaml_and_urdf(model: mujoco.MjModel, urdf: dict[str, ET.Element]) -> None:
     for i, joint in enumerate(load_robot().joints):
         limit = urdf[joint.name].find('limit')
         wanted = float(limit.get('lower')), float(limit.get('upper'))

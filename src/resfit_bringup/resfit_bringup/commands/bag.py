@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from resfit_learner.bags import read_log
 from resfit_learner.config import LearnerConfig
 from resfit_learner.transitions import build_transitions
@@ -15,7 +16,11 @@ from resfit_policy.episode_log import Arm, Episode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('action', choices=('list', 'show', 'check'), help='a line per episode; figures per episode; digest of all transitions')
+    parser.add_argument(
+        'action',
+        choices=('list', 'show', 'check'),
+        help='a line per episode; figures per episode; digest of all transitions',
+    )
     parser.add_argument('path', type=Path, help="a bag, a run's folder, or its folder of episodes")
 
 

@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from resfit_learner.bags import read_log
-from resfit_policy.task import ConfigError, load_task
-
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import train_and_save_base
+from resfit_learner.bags import read_log
+from resfit_policy.task import ConfigError, load_task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

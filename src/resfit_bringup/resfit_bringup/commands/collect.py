@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from resfit_policy.task import ConfigError
-
 from resfit_bringup.job import load_job
 from resfit_bringup.stages import collect_demonstrations
+from resfit_policy.task import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--out', type=Path, required=True, help='folder for the bags; an unfinished one is gone on with')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder for the bags; an unfinished one is gone on with'
+    )
     parser.add_argument('--episodes', type=int, help="episodes to record (default: the job's demonstrations)")
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from resfit_bringup import report
+from resfit_bringup.pipeline import evaluate
 from resfit_learner.checkpoint import latest_checkpoint
 from resfit_policy.actor import unpack_actor
 from resfit_policy.base_policy import load_base
@@ -13,15 +15,16 @@ from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError
 from resfit_sim.env import VegaEnv
 
-from resfit_bringup import report
-from resfit_bringup.pipeline import evaluate
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--run', dest='run_dir', type=Path, default=Path('runs/latest'), help='run folder (default: %(default)s)')
+    parser.add_argument(
+        '--run', dest='run_dir', type=Path, default=Path('runs/latest'), help='run folder (default: %(default)s)'
+    )
     parser.add_argument('--base', type=Path, help="frozen base policy (default: the run's)")
     parser.add_argument('--weights', type=Path, help="actor.safetensors (default: the run's newest checkpoint)")
-    parser.add_argument('--episodes', type=int, default=100, help='starts, each run by both arms (default: %(default)s)')
+    parser.add_argument(
+        '--episodes', type=int, default=100, help='starts, each run by both arms (default: %(default)s)'
+    )
     parser.add_argument('--variant', default='unseen', help='demonstrated or unseen object (default: %(default)s)')
 
 

@@ -10,6 +10,11 @@ from typing import Any
 
 import gymnasium
 import yaml
+
+from resfit_bringup import report
+from resfit_bringup.job import Job, digest, load_job
+from resfit_bringup.pipeline import TRAINING_SEEDS, cache_folder, cached_base, evaluate, record_demonstrations
+from resfit_bringup.progress import Progress, window
 from resfit_learner.adapter import adapt
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel
@@ -23,21 +28,22 @@ from resfit_policy.task import ConfigError, Task
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
 
-from resfit_bringup import report
-from resfit_bringup.job import Job, digest, load_job
-from resfit_bringup.pipeline import TRAINING_SEEDS, cache_folder, cached_base, evaluate, record_demonstrations
-from resfit_bringup.progress import Progress, window
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--env', metavar='ID', help='a Gymnasium environment in place of --task (needs --demos or --expert)')
+    parser.add_argument(
+        '--env', metavar='ID', help='a Gymnasium environment in place of --task (needs --demos or --expert)'
+    )
     parser.add_argument('--steps', type=int, help="online control steps (default: the job's)")
     parser.add_argument('--recipe', help="named set of hyper-parameters (default: the job's)")
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change one hyper-parameter; repeatable')
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='KEY=VALUE', help='change one hyper-parameter; repeatable'
+    )
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
     parser.add_argument('--demos', type=Path, help='folder of bags (default: made by the expert, and cached)')
     parser.add_argument('--expert', metavar='MODULE:FACTORY', help='demonstrator for --env; called with the task')
-    parser.add_argument('--base', type=Path, help='frozen base policy (default: trained on the demonstrations, and cached)')
+    parser.add_argument(
+        '--base', type=Path, help='frozen base policy (default: trained on the demonstrations, and cached)'
+    )
     parser.add_argument('--episodes', type=int, help="evaluation episodes per arm (default: the job's)")
     parser.add_argument('--out', type=Path, help='folder for curve, checkpoint and summary')
 
@@ -69,9 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         def show(curve: Curve, seconds: float) -> None:
             progress.update(min(curve.steps[-1], job.steps), window(curve.success))
 
-        curve = train(
-            env, runtime, learner, steps=job.steps, seed=args.seed * 100_000 + TRAINING_SEEDS, progress=show
-        )
+        curve = train(env, runtime, learner, steps=job.steps, seed=args.seed * 100_000 + TRAINING_SEEDS, progress=show)
     comparison, _, _ = evaluate(env, runtime, job.evaluation_episodes, args.seed)
     print(report.table(comparison))  # noqa: T201
     summary = report.summarise(

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from resfit_bringup.progress import Progress, window
 from resfit_learner.evaluation import mean_steps, wilson
 from resfit_learner.rollout import run_episode
 from resfit_policy.episode_log import Arm
@@ -13,11 +14,11 @@ from resfit_policy.runtime import PolicyRuntime
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
 
-from resfit_bringup.progress import Progress, window
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--episodes', type=int, default=100, help='episodes, each from its own start (default: %(default)s)')
+    parser.add_argument(
+        '--episodes', type=int, default=100, help='episodes, each from its own start (default: %(default)s)'
+    )
     parser.add_argument('--variant', default='unseen', help='demonstrated or unseen object (default: %(default)s)')
 
 

@@ -12,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from resfit_learner.bags import read_log
-from resfit_learner.checkpoint import latest_checkpoint
-from resfit_policy.files import write_atomically
-from resfit_policy.task import ConfigError, Task, read_json
-from resfit_sim.env import VegaEnv
 
 from resfit_bringup import report
 from resfit_bringup.commands.evaluate import load_policy, newest_actor
 from resfit_bringup.job import Job, load_job
 from resfit_bringup.pipeline import evaluate, train_and_save_base
 from resfit_bringup.stages import collect_demonstrations, read_curve, train_on_graph
+from resfit_learner.bags import read_log
+from resfit_learner.checkpoint import latest_checkpoint
+from resfit_policy.files import write_atomically
+from resfit_policy.task import ConfigError, Task, read_json
+from resfit_sim.env import VegaEnv
 
 log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--run', dest='run_dir', type=Path, help='run folder; an unfinished one is gone on with (default: a new one in runs/)')
+    parser.add_argument(
+        '--run',
+        dest='run_dir',
+        type=Path,
+        help='run folder; an unfinished one is gone on with (default: a new one in runs/)',
+    )
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
     parser.add_argument('--steps', type=int, help="online control steps (default: the job's)")
     parser.add_argument('--demonstrations', type=int, help="expert episodes to record (default: the job's)")
@@ -123,9 +128,8 @@ def learner_figures(run_dir: Path, job: Job) -> dict[str, Any]:
 
 def make_video(path: Path, task: Task, job: Job, runtime: Any, base: Any, resfit: Any) -> None:
     """Film a start that only ResFiT solved; where nothing can be rendered, say so and go on."""
-    from resfit_sim.rendering import RenderError
-
     from resfit_bringup.video import film, telling_seed
+    from resfit_sim.rendering import RenderError
 
     seed = telling_seed(base, resfit)
     if seed is None:
