@@ -1,0 +1,248 @@
+"""The whole graph as real processes: it learns, it survives a kill, it ends, and its bags tell the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from resfit_bringup.graph import Graph, Options, collect_graph, train_graph
+from resfit_bringup.runner import GraphError, Runner
+from resfit_learner.bags import read_log
+from resfit_learner.bc import BcConfig, train_base
+from resfit_learner.checkpoint import latest_checkpoint
+from resfit_learner.transitions import build_transitions
+from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
+from resfit_policy.base_policy import save_base
+from resfit_policy.convert import read_episode_messages
+from resfit_policy.ros import EVENT, LATCHED, LOG
+from resfit_policy.task import ConfigError, load_task
+from resfit_policy.testing import NodeProcess, Probe, isolated_domain
+
+EXPERT = 'resfit_sim.experts:unseen'
+STEPS = 1500  # about 13 episodes
+UTD = 0.5
+
+
+@pytest.fixture(autouse=True)
+def domain() -> Iterator[int]:
+    with isolated_domain() as number:
+        yield number
+
+
+@pytest.fixture(scope='module')
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('demonstrations')
+    with isolated_domain(), Runner(collect(folder, 3)) as runner:
+        runner.wait()
+    return folder
+
+
+@pytest.fixture(scope='module')
+def base(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    task, folder = load_task('woolly_ball'), tmp_path_factory.mktemp('base')
+    save_base(folder, train_base(BcConfig(steps=100), task, list(read_log(demonstrations)), seed=0), task, {})
+    return str(folder)
+
+
+def collect(folder: Path, episodes: int = 0, **options: Any) -> Graph:
+    return collect_graph(Options(run_dir=folder, base=EXPERT, seed=40, max_episodes=episodes, **options))
+
+
+def train(folder: Path, demonstrations: Path, base: str) -> Graph:
+    folder.mkdir(exist_ok=True)
+    small = {
+        'batch': 32,
+        'heads': 2,
+        'critic_hidden': [16],
+        'actor_hidden': [16],
+        'min_steps': 100,
+        'critic_warmup': 5,
+        'utd': UTD,
+    }
+    (folder / 'learner.yaml').write_text(yaml.safe_dump(small))
+    often = {'learner_node': {'ros__parameters': {'checkpoint_period': 0.5}}}
+    (folder / 'params.yaml').write_text(yaml.safe_dump(often))
+    options = Options(
+        run_dir=folder, base=base, seed=60, max_steps=STEPS, params_file=str(folder / 'params.yaml')
+    )
+    return train_graph(
+        options, demonstrations=str(demonstrations), learner_config=str(folder / 'learner.yaml'), max_backlog=200
+    )
+
+
+def index(folder: Path) -> list[dict[str, Any]]:
+    path = folder / 'episodes' / 'index.json'
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_collecting_records_successful_episodes_on_the_seeds_asked_for(demonstrations: Path) -> None:
+    episodes = list(read_log(demonstrations))
+    assert [episode.seed for episode in episodes] == [40, 41, 42]
+    assert all(episode.success and episode.length > 20 for episode in episodes)
+    assert all(np.diff(episode.stamp).tolist() == [50_000_000] * (episode.length - 1) for episode in episodes)
+
+
+def test_a_killed_learner_costs_no_episode_and_bags_equal_what_was_live(
+    tmp_path: Path, demonstrations: Path, base: str
+) -> None:
+    folder = tmp_path / 'run'
+    graph = train(folder, demonstrations, base)
+    probe = Probe()
+    steps = probe.listen(PolicyStep, 'policy/step', LOG)
+    rewards = probe.listen(Reward, 'reward', EVENT)
+    states = probe.listen(EpisodeState, 'episode', LATCHED)
+    learner = probe.listen(LearnerStatus, 'learner/status', LATCHED)
+    replay = probe.listen(ReplayStatus, 'replay/status', LATCHED)
+    try:
+        with Runner(graph) as runner:
+
+            def until(true: Any, what: str) -> None:
+                probe.until(lambda: (runner.check(), true())[1], 60.0, what)
+
+            until(lambda: latest_checkpoint(folder / 'checkpoints') and learner[-1].updates > 20, 'a checkpoint')
+            episodes = replay[-1].episodes
+            os.kill(runner.pid('learner_node'), signal.SIGKILL)
+            until(lambda: replay[-1].episodes >= episodes + 1, 'an episode without a learner')
+            said = folder / 'log' / 'learner_node.log'
+            until(lambda: 'goes on from' in said.read_text(), 'the learner again')
+            learner.clear()
+            until(lambda: learner, 'its heartbeat')
+            assert learner[0].updates > 0, 'it began anew instead of from its checkpoint'
+            refuse_second_learner(tmp_path, folder, demonstrations, base)
+            with pytest.raises(ConfigError, match='in use by another run'):
+                Runner(collect(tmp_path / 'other'))
+            while runner.check():
+                probe.spin(0.1)
+        probe.spin(0.3)
+    finally:
+        probe.close()
+    entries = index(folder)
+    assert [entry['sequence'] for entry in entries] == list(range(1, len(entries) + 1))
+    assert [entry['episode_id'] for entry in entries] == list(range(1, len(entries) + 1)), 'an episode was lost'
+    assert not list((folder / 'episodes').glob('*.partial'))
+    total = sum(entry['steps'] for entry in entries)
+    assert total >= STEPS
+    latest = latest_checkpoint(folder / 'checkpoints')
+    assert latest is not None
+    counters = json.loads((latest / 'learner.json').read_text())['counters']
+    assert counters['sequence'] == len(entries) and counters['env_steps'] == total
+    assert counters['updates'] == round((total - 100) * UTD), 'the configured UTD was not held'
+    assert steps[-1].weights_version > 1, 'no new weights reached the policy'
+
+    closing = {item.episode_id: item for item in states if item.phase in (2, 3, 4)}
+    labels = {item.episode_id: item for item in rewards}
+    compared = 0
+    for episode in read_log(folder):
+        if episode.episode_id not in closing:
+            continue  # the probe came later
+        live = read_episode_messages(
+            closing[episode.episode_id],
+            labels[episode.episode_id],
+            [item for item in steps if item.episode_id == episode.episode_id],
+        )
+        a, b = (build_transitions(item, 0.99, 5) for item in (live, episode))
+        for name in ('state', 'base_action', 'action', 'reward', 'discount', 'next_row', 'mc_return'):
+            assert getattr(a, name).tobytes() == getattr(b, name).tobytes(), name
+        compared += 1
+    assert compared >= 5
+
+
+def refuse_second_learner(tmp_path: Path, folder: Path, demonstrations: Path, base: str) -> None:
+    parameters = {'base': base, 'demonstrations': demonstrations}
+    same = NodeProcess(tmp_path / 'same', 'resfit_learner', 'learner_node', directory=folder, **parameters)
+    other = NodeProcess(tmp_path / 'o', 'resfit_learner', 'learner_node', directory=tmp_path / 'o', **parameters)
+    assert (same.wait(), other.wait()) == (2, 2)
+    assert 'already has a learner' in same.output and 'already publishes weights' in other.output
+
+
+SCRIPT = """
+    from pathlib import Path
+    from resfit_bringup.graph import Options, collect_graph
+    from resfit_bringup.runner import Runner
+    with Runner(collect_graph(Options(run_dir=Path({folder!r}), base={base!r}, seed=40))) as runner:
+        print(*(child.pid for child in runner._running.values()), flush=True)
+        runner.wait()
+"""
+
+
+def start_script(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    script = textwrap.dedent(SCRIPT).format(folder=str(folder), base=EXPERT)
+    process = subprocess.Popen(
+        [sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()]
+    end = time.monotonic() + 30
+    while len(index(folder)) < 1:
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    return process, pids
+
+
+def alive(pid: int) -> bool:
+    try:
+        return 'zombie' not in Path(f'/proc/{pid}/status').read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
+def test_the_end_of_the_run_is_the_end_of_every_process_and_nothing_is_lost(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    process, pids = start_script(tmp_path)
+    assert len(pids) == 5 and all(alive(pid) for pid in pids)
+    process.send_signal(how)
+    process.wait(30)
+    end = time.monotonic() + 15
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < end, 'processes are left'
+        time.sleep(0.1)
+    entries = index(tmp_path)
+    assert len(list(read_log(tmp_path))) == len(entries) >= 1
+    for log in (tmp_path / 'log').glob('*.log'):
+        assert 'Traceback' not in log.read_text(), log.name
+
+
+def test_a_log_is_continued_by_the_next_run(tmp_path: Path, demonstrations: Path) -> None:
+    before = [entry['episode_id'] for entry in index(demonstrations)]
+    with Runner(collect(demonstrations, len(before) + 1)) as runner:
+        runner.wait()
+    after = index(demonstrations)
+    assert [entry['episode_id'] for entry in after] == [*before, max(before) + 1]
+
+
+def test_nodes_of_somebody_else_in_the_domain_are_one_clear_error(tmp_path: Path) -> None:
+    stranger = NodeProcess(tmp_path / 'stranger', 'resfit_sim', 'sim_node')
+    try:
+        probe = Probe()
+        probe.until(lambda: 'sim_node' in probe.node.get_node_names())
+        probe.close()
+        with pytest.raises(ConfigError, match='sim_node already run'), Runner(collect(tmp_path / 'run')):
+            pass
+    finally:
+        stranger.end()
+
+
+def test_a_process_that_fails_ends_the_run_with_its_own_words(tmp_path: Path) -> None:
+    graph = collect_graph(Options(run_dir=tmp_path, base='/nowhere'))
+    with pytest.raises(GraphError, match='no base policy in /nowhere'), Runner(graph) as runner:
+        runner.wait()
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    with pytest.raises(ConfigError, match='choose another run folder'):
+        Runner(collect(tmp_path / 'file' / 'run'))
