@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -67,10 +68,8 @@ class SimNode(Node):
 
     def on_command(self, message: Float64MultiArray) -> None:
         """Take a command; in lockstep it moves time on, unless it answers another tick than this one."""
-        if len(message.data) != len(self.names):
-            self.get_logger().error(
-                f'command of {len(message.data)} values for {len(self.names)} joints ignored', once=True
-            )
+        if len(message.data) != len(self.names) or not np.isfinite(message.data).all():
+            self.get_logger().error(f'commands must be {len(self.names)} finite values; ignored', once=True)
             return
         label = message.layout.dim[0].label if message.layout.dim else ''
         if self.parameters.lockstep and label.isdigit() and int(label) != self.now:

@@ -1,0 +1,120 @@
+"""The simulated robot as a process: lockstep, real time, resets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseArray
+from resfit_msgs.msg import Reward
+from resfit_msgs.srv import ResetScene
+from resfit_policy.convert import image_to_rgb, stamp_ns
+from resfit_policy.ros import COMMAND, EVENT, SENSOR
+from resfit_policy.task import load_task
+from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
+from resfit_sim.simulation import Simulation
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+
+TASK = load_task('woolly_ball')
+COMMANDS = 'vega_position_controller/commands'
+
+
+@pytest.fixture
+def probe() -> Iterator[Probe]:
+    with isolated_domain():
+        made = Probe()
+        yield made
+        made.close()
+
+
+def command(stamp: int, positions: np.ndarray) -> Float64MultiArray:
+    message = Float64MultiArray(data=positions.tolist())
+    message.layout.dim.append(MultiArrayDimension(label=str(stamp), size=29, stride=29))
+    return message
+
+
+def test_lockstep_moves_one_tick_per_command_and_equals_the_simulation_to_the_bit(
+    tmp_path: Path, probe: Probe
+) -> None:
+    node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', variant='unseen')
+    with nodes(node):
+        joints = probe.listen(JointState, 'joint_states', SENSOR)
+        poses = probe.listen(PoseArray, 'object_poses', SENSOR)
+        verdicts = probe.listen(Reward, 'oracle', EVENT)
+        clock = probe.listen(Clock, 'clock', COMMAND)
+        commands = probe.node.create_publisher(Float64MultiArray, COMMANDS, COMMAND)
+        probe.until(lambda: commands.get_subscription_count())
+        before = probe.call(ResetScene, 'sim/reset', ResetScene.Request(seed=5))
+        response = probe.call(ResetScene, 'sim/reset', ResetScene.Request(seed=6))
+        now = stamp_ns(response.stamp)
+        assert response.success and now > stamp_ns(before.stamp), 'time went back'
+        probe.until(lambda: joints and stamp_ns(joints[-1].header.stamp) == now, what='the tick, or its repetition')
+
+        simulation = Simulation(TASK, 'unseen')
+        simulation.reset(6)
+        goal = simulation.joint_positions() + 0.05
+        np.testing.assert_array_equal(joints[-1].position, simulation.joint_positions())
+        assert joints[-1].name == list(TASK.robot.names)
+        for _ in range(2 * TASK.ticks):
+            commands.publish(command(now, goal))
+            commands.publish(command(now, goal))  # answers to a tick that is over are dropped
+            simulation.apply(goal)
+            now += TASK.tick_ns
+            probe.until(lambda now=now: stamp_ns(joints[-1].header.stamp) == now)
+            np.testing.assert_array_equal(joints[-1].position, simulation.joint_positions())
+        probe.spin(0.3)
+        assert stamp_ns(joints[-1].header.stamp) == now, 'it moved without a command'
+        boundary = {stamp_ns(item.header.stamp) for item in poses}
+        assert {now, now - TASK.period_ns} <= boundary and now - TASK.tick_ns not in boundary
+        assert stamp_ns(poses[-1].header.stamp) == now == stamp_ns(verdicts[-1].header.stamp) == stamp_ns(clock[-1].clock)
+        position, quaternion = simulation.object_poses()[TASK.objects[0].name]
+        seen = poses[-1].poses[0]
+        np.testing.assert_array_equal([seen.position.x, seen.position.y, seen.position.z], position)
+        assert seen.orientation.w == quaternion[3]
+        assert not verdicts[-1].success and verdicts[-1].source == Reward.SIM
+
+        heard = len(joints)
+        probe.until(lambda: len(joints) > heard, 3.0, 'the tick again for whoever missed it')
+        assert stamp_ns(joints[-1].header.stamp) == now
+        commands.publish(Float64MultiArray(data=[0.0] * 3))
+        commands.publish(Float64MultiArray(data=[float('nan')] * 29))
+        probe.spin(0.5)
+        assert node.process.poll() is None, 'a bad command ended it'
+        assert probe.call(ResetScene, 'sim/reset', ResetScene.Request(seed=1)).success
+        assert node.end() == 0 and 'Traceback' not in node.output
+
+
+def test_real_time_keeps_100_hz_and_holds_without_commands(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', lockstep=False)
+    with nodes(node):
+        joints = probe.listen(JointState, 'joint_states', SENSOR)
+        clock = probe.listen(Clock, 'clock', COMMAND)
+        probe.until(lambda: len(joints) > 20 and clock)
+        first, count = stamp_ns(joints[-1].header.stamp), len(joints)
+        probe.spin(2.0)
+        ticks = (stamp_ns(joints[-1].header.stamp) - first) / TASK.tick_ns
+        assert 120 < ticks < 220 and len(joints) - count > 0.8 * ticks
+        np.testing.assert_allclose(joints[-1].position, joints[0].position, atol=0.05)
+
+
+def test_cameras_are_published_at_control_steps(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', vision=True)
+    with nodes(node):
+        shots = [probe.listen(Image, f'{camera}/image', SENSOR) for camera in TASK.cameras]
+        probe.until(lambda: all(shots), 40.0, 'images')
+        for shot in shots:
+            image = image_to_rgb(shot[-1], TASK.image_size)
+            assert image.shape == (84, 84, 3) and image.std() > 5
+        assert stamp_ns(shots[0][-1].header.stamp) == stamp_ns(shots[1][-1].header.stamp)
+        assert node.end() == 0
+
+
+def test_an_unknown_variant_is_one_clear_line(tmp_path: Path) -> None:
+    with isolated_domain():
+        node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', variant='no_such')
+        assert node.wait() == 2
+    assert node.output.startswith('error: ') and 'unseen' in node.output
