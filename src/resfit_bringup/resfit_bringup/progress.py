@@ -17,6 +17,7 @@ class Progress:
         self._started = self._shown = time.monotonic()
         self._first: int | None = None
         self._live = sys.stderr.isatty()
+        self._finished = False
         self._width = 0
         self._show(f'{stage}: {total} {unit}')
 
@@ -25,9 +26,10 @@ class Progress:
         if self._first is None:
             self._first, self._started = done, time.monotonic()
         now = time.monotonic()
-        if now - self._shown < (0.2 if self._live else EVERY) and done < self.total:
+        finished = done >= self.total and not self._finished
+        if now - self._shown < (0.2 if self._live else EVERY) and not finished:
             return
-        self._shown = now
+        self._shown, self._finished = now, self._finished or finished
         rate = (done - self._first) / max(now - self._started, 1e-6)
         left = (self.total - done) / rate if rate > 0 else 0.0
         line = f'{self.stage}: {done}/{self.total} {self.unit}'

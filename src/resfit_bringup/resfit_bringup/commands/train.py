@@ -89,7 +89,8 @@ def open_run(given: Path | None, task: str, seed: int, job: Job) -> Path:
             growing = {'steps', 'evaluation_episodes'}
             if set(changed) - growing:
                 raise ConfigError(
-                    f'{run_dir} was begun with other settings ({", ".join(changed)}): choose a new run folder, or the old settings'
+                    f'{run_dir} was begun with other settings ({", ".join(changed)}): '
+                    'choose a new run folder, or the old settings'
                 )
         write_atomically(file, json.dumps(about, indent=2).encode())
         write_atomically(run_dir / 'learner.yaml', yaml.safe_dump(_plain(job.learner_config())).encode())
