@@ -78,7 +78,7 @@ class ScriptedExpert:
         """Newest pose of the task's object ``index``: (3,) or (9,), see ``Task``."""
         return self._objects[index]
 
-    def fingers(self, side: Side, grasp: Grasp, flexion: float, thumb: float, thumb_flexion: float) -> Array:
+    def fingers(self, side: Side, flexion: float, thumb: float, thumb_flexion: float) -> Array:
         """Hand joints (6,) rad."""
         lower, upper = self.kinematics.lower[HAND[side]], self.kinematics.upper[HAND[side]]
         joints: Array = upper + (lower - upper) * flexion
@@ -87,13 +87,13 @@ class ScriptedExpert:
         return joints
 
     def opened(self, side: Side, grasp: Grasp) -> Array:
-        return self.fingers(side, grasp, grasp.flexion_open, grasp.thumb_open, grasp.flexion_open)
+        return self.fingers(side, grasp.flexion_open, grasp.thumb_open, grasp.flexion_open)
 
     def closed(self, side: Side, grasp: Grasp) -> Array:
-        return self.fingers(side, grasp, grasp.flexion_closed, grasp.thumb_closed, grasp.thumb_flexion)
+        return self.fingers(side, grasp.flexion_closed, grasp.thumb_closed, grasp.thumb_flexion)
 
     def released(self, side: Side, grasp: Grasp) -> Array:
-        return self.fingers(side, grasp, 0.0, grasp.thumb_open, 0.0)
+        return self.fingers(side, 0.0, grasp.thumb_open, 0.0)
 
     def reach(self, side: Side, grasp: Grasp, point: Array, axes: Array, fingers: Array, steps: int) -> Moves:
         """Bring the grasp's centre to ``point`` with the hand turned to ``axes`` and the fingers set."""

@@ -6,6 +6,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_sim.model import COARSE, FINE
+
 Array = NDArray[np.float64]
 Faces = NDArray[np.int32]  # (F, 3)
 
@@ -30,7 +32,7 @@ def add_room(spec: mujoco.MjSpec) -> None:
     spec.stat.center, spec.stat.extent = [0.3, 0, 1], 1.0  # scale of clipping planes and shadow maps
     visual = spec.visual
     visual.global_.offwidth, visual.global_.offheight = 1280, 960
-    visual.quality.shadowsize, visual.quality.offsamples = 4096, 4
+    visual.quality.shadowsize, visual.quality.offsamples = 4096, 0
     visual.map.znear, visual.map.zfar, visual.map.haze, visual.map.shadowclip = 0.02, 10, 0.5, 4
     visual.rgba.haze = [0.90, 0.92, 0.94, 1]
     visual.headlight.ambient, visual.headlight.diffuse = [0.34] * 3, [0.12] * 3
@@ -46,9 +48,7 @@ def add_room(spec: mujoco.MjSpec) -> None:
     wood.height, wood.width, wood.data = grain.shape[0], grain.shape[1], grain.tobytes()
     spec.material('wood').textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = 'wood'
     world = spec.worldbody
-    _drawn_only(
-        world.add_geom(name='floor', type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.1], material='floor')
-    )
+    _drawn_only(world.add_geom(name='floor', type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.1], material='floor'))
     directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     world.add_light(  # one sun with a shadow: every further one draws the whole scene twice more
         type=directional, pos=[0.675, 0.45, 2.5], dir=[-0.25, -0.30, -1], castshadow=True,
@@ -91,8 +91,9 @@ def add_tote_rim(tote: mujoco.MjsBody, length: float, width: float, height: floa
 def add_yarn(spec: mujoco.MjSpec, body: mujoco.MjsBody, radius: float) -> None:
     """A ball of wool: bands of parallel strands wound round a core, each band across the ones below."""
     random = np.random.default_rng(4)
-    core = body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.9 * radius, 0, 0], material='wool_dark')
-    _drawn_only(core)
+    sphere = mujoco.mjtGeom.mjGEOM_SPHERE
+    _drawn_only(body.add_geom(type=sphere, size=[0.9 * radius, 0, 0], material='wool_dark'), FINE)
+    _drawn_only(body.add_geom(type=sphere, size=[radius, 0, 0], material='wool'), COARSE)
     thread = 0.095 * radius
     vertices: list[Array] = []
     faces: list[Faces] = []
@@ -103,14 +104,14 @@ def add_yarn(spec: mujoco.MjSpec, body: mujoco.MjsBody, radius: float) -> None:
             points, ring = _tube(normal, lift, thread, float(tilt))
             faces.append(ring + len(vertices) * len(points))
             vertices.append(points)
-    _add_mesh(spec, body, 'yarn', np.concatenate(vertices), np.concatenate(faces), 'wool')
+    _add_mesh(spec, body, 'yarn', np.concatenate(vertices), np.concatenate(faces), 'wool', FINE)
 
 
 def add_pillow(spec: mujoco.MjSpec, body: mujoco.MjsBody, half: tuple[float, ...]) -> None:
     """A padded mailer: a rounded box with a band of tape."""
-    _add_mesh(spec, body, 'pillow', *_superellipsoid(np.array(half), 0.35), 'paper')
+    _add_mesh(spec, body, 'pillow', *_superellipsoid(np.array(half), 0.35), 'paper', 0)
     band = np.array([half[0] * 1.01, half[1] * 0.12, half[2] * 1.01])
-    _add_mesh(spec, body, 'band', *_superellipsoid(band, 0.2), 'tape')
+    _add_mesh(spec, body, 'band', *_superellipsoid(band, 0.2), 'tape', 0)
 
 
 def _wood_grain(height: int, width: int) -> NDArray[np.uint8]:
@@ -170,17 +171,17 @@ def _grid_faces(rows: int, columns: int, wrap_rows: bool) -> Faces:
 
 
 def _add_mesh(
-    spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, vertices: Array, faces: Faces, material: str
+    spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, vertices: Array, faces: Faces, material: str, group: int
 ) -> None:
     mesh = spec.add_mesh(name=name)
     mesh.uservert, mesh.userface = vertices.ravel(), faces.ravel()
     mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
-    _drawn_only(body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, material=material))
+    _drawn_only(body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, material=material), group)
 
 
-def _drawn_only(geom: mujoco.MjsGeom) -> None:
+def _drawn_only(geom: mujoco.MjsGeom, group: int = 0) -> None:
     geom.contype = geom.conaffinity = 0
-    geom.mass, geom.group = 0, 0
+    geom.mass, geom.group = 0, group
 
 
 def _look_at(eye: Array, target: Array) -> Array:

@@ -260,7 +260,7 @@ def _budgets(stem: str) -> list[tuple[int, int]]:
     if stem[:2] in FINGERS:
         return [(FINE, 1600), (COARSE, 250)]
     if stem == 'torso_l3':
-        return [(FINE, 6000), (COARSE, 2500)]
+        return [(FINE, 6000), (COARSE, 900)]
     if stem.endswith('hand_base'):
         return [(FINE, 6000), (COARSE, 700)]
     if 'arm' in stem or stem == 'connector':
