@@ -178,10 +178,8 @@ def _body(options: Options) -> tuple[Process, ...]:
 
 
 def _ros2_control(options: Options) -> list[Process]:
-    controllers = str(share_folder() / 'config' / 'controllers.yaml')
-    manager = Process(
-        'controller_manager', 'ros2_control_node', 'controller_manager', arguments=('--params-file', controllers)
-    )
+    arguments = ('--ros-args', '--params-file', str(share_folder() / 'config' / 'controllers.yaml'))
+    manager = Process('controller_manager', 'ros2_control_node', 'controller_manager', arguments=arguments)
     spawners = [
         Process('controller_manager', 'spawner', f'spawn_{name}', arguments=(name,), essential=False)
         for name in ('joint_state_broadcaster', 'vega_position_controller')

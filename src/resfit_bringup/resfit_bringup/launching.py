@@ -81,8 +81,6 @@ def action(process: Process, options: Options) -> Any:
     parameters: list[Any] = [{**process.parameters, 'use_sim_time': options.sim_time}]
     if options.params_file:
         parameters.append(options.params_file)
-    if process.executable == 'spawner':
-        parameters = []
     return Node(
         package=process.package,
         executable=process.executable,

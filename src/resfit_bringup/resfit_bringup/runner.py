@@ -160,8 +160,6 @@ def ros_arguments(process: Process, options: Options, folder: Path) -> list[str]
     values = {**process.parameters, 'use_sim_time': options.sim_time}
     file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
     arguments = ['--ros-args', '-r', f'__node:={process.name}', '--params-file', str(file)]
-    if process.package == 'controller_manager' and process.executable == 'spawner':
-        return []
     if options.params_file:
         arguments += ['--params-file', options.params_file]
     if options.namespace:

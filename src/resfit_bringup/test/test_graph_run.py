@@ -74,9 +74,7 @@ def train(folder: Path, demonstrations: Path, base: str) -> Graph:
     (folder / 'learner.yaml').write_text(yaml.safe_dump(small))
     often = {'learner_node': {'ros__parameters': {'checkpoint_period': 0.5}}}
     (folder / 'params.yaml').write_text(yaml.safe_dump(often))
-    options = Options(
-        run_dir=folder, base=base, seed=60, max_steps=STEPS, params_file=str(folder / 'params.yaml')
-    )
+    options = Options(run_dir=folder, base=base, seed=60, max_steps=STEPS, params_file=str(folder / 'params.yaml'))
     return train_graph(
         options, demonstrations=str(demonstrations), learner_config=str(folder / 'learner.yaml'), max_backlog=200
     )
@@ -246,3 +244,13 @@ def test_a_run_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) 
     (tmp_path / 'file').touch()
     with pytest.raises(ConfigError, match='choose another run folder'):
         Runner(collect(tmp_path / 'file' / 'run'))
+
+
+def test_in_real_time_the_same_nodes_do_the_same_job(tmp_path: Path) -> None:
+    graph = collect(tmp_path, 1, lockstep=False, namespace='vega')
+    with Runner(graph) as runner:
+        runner.wait()
+    (episode,) = read_log(tmp_path)
+    assert episode.length > 20
+    gaps = np.diff(episode.stamp)
+    assert gaps.min() >= 40_000_000 and np.median(gaps) == 50_000_000

@@ -17,7 +17,7 @@ class Events:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
 
     def write(self, learner: Learner) -> None:
         """Write the newest metrics."""

@@ -51,18 +51,11 @@ def reward_message(episode_id: int, length: int, success: bool, revision: int = 
         source=0,
         confidence=1.0,
         revision=revision,
-        **{name: value for name, value in (('SIM', 0), ('HUMAN', 1), ('CLASSIFIER', 2), ('SCRIPT', 3))},
     )
 
 
 def state_message(episode_id: int, phase: int, length: int) -> Any:
-    kind = typestore().types[TYPES[EPISODE]]
-    constants = {
-        name: value
-        for name, value in vars(kind).items()
-        if name.isupper() and isinstance(value, int) and name in kind.__dataclass_fields__
-    }
-    return kind(
+    return typestore().types[TYPES[EPISODE]](
         header=_header(length * TASK.period_ns),
         episode_id=episode_id,
         task=TASK.name,
@@ -71,7 +64,6 @@ def state_message(episode_id: int, phase: int, length: int) -> Any:
         horizon=TASK.horizon,
         arm=1,
         seed=episode_id + 100,
-        **constants,
     )
 
 

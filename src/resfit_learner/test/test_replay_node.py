@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from resfit_learner.bags import read_log
 from resfit_msgs.msg import EpisodeState, PolicyStep, ReplayStatus, Reward
 from resfit_msgs.srv import FetchEpisodes

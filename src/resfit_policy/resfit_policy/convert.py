@@ -49,7 +49,7 @@ def image_to_rgb(message: Any, size: int) -> NDArray[np.uint8]:
     if len(data) != message.height * message.step or message.step < message.width * channels:
         raise ValueError(f'image of {message.width} x {message.height} has {len(data)} bytes')
     rows = data.reshape(message.height, message.step)[:, : message.width * channels]
-    image = rows.reshape(message.height, message.width, channels)
+    image: NDArray[Any] = rows.reshape(message.height, message.width, channels)
     if code is not None:
         image = cv2.cvtColor(image, code)
     if image.shape[:2] != (size, size):

@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,7 @@ class PolicyNode(LifecycleNode):
         if task.objects:
             self.create_subscription(PoseArray, 'object_poses', self.on_objects, SENSOR)
         for camera in task.cameras if parameters.vision else ():
-            self.create_subscription(
-                Image, f'{camera}/image', lambda message, name=camera: self.on_image(name, message), SENSOR
-            )
+            self.create_subscription(Image, f'{camera}/image', partial(self.on_image, camera), SENSOR)
         self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
         self.create_timer(1.0, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         return TransitionCallbackReturn.SUCCESS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,7 +103,7 @@ class Sampler:
         poses = self._objects[1] if self._objects is not None else np.zeros((0, 7))
         return [(float(pose[0]), float(pose[1]), float(pose[2])) for pose in poses]
 
-    def _fresh(self, name: str, item: tuple[int, NDArray] | None, ages: list[float]) -> NDArray:
+    def _fresh(self, name: str, item: tuple[int, NDArray[Any]] | None, ages: list[float]) -> NDArray[Any]:
         if item is None:
             raise NotReady(f'no {name} yet')
         age = self.stamp - item[0]

@@ -10,15 +10,15 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
+
 from resfit_msgs.msg import Reward
 from resfit_msgs.srv import ResetScene
 from resfit_policy.convert import set_stamp, to_array
 from resfit_policy.ros import COMMAND, EVENT, SENSOR, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
-from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
-
 from resfit_sim.simulation import Simulation, SimulationError
 
 RESET_TIME = 1_000_000_000  # ns that a reset takes: whoever holds something from before sees that it is old
@@ -134,9 +134,7 @@ class SimNode(Node):
         set_stamp(poses.header.stamp, self.now)
         for item in self.task.objects:
             (x, y, z), (i, j, k, w) = found[item.name]
-            poses.poses.append(
-                Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=i, y=j, z=k, w=w))
-            )
+            poses.poses.append(Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=i, y=j, z=k, w=w)))
         self.poses.publish(poses)
         size = self.task.image_size
         for name, publisher in self.cameras.items():

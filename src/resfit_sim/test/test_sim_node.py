@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseArray
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+
 from resfit_msgs.msg import Reward
 from resfit_msgs.srv import ResetScene
 from resfit_policy.convert import image_to_rgb, stamp_ns
@@ -15,9 +19,6 @@ from resfit_policy.ros import COMMAND, EVENT, SENSOR
 from resfit_policy.task import load_task
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 from resfit_sim.simulation import Simulation
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 
 TASK = load_task('woolly_ball')
 COMMANDS = 'vega_position_controller/commands'
@@ -37,9 +38,7 @@ def command(stamp: int, positions: np.ndarray) -> Float64MultiArray:
     return message
 
 
-def test_lockstep_moves_one_tick_per_command_and_equals_the_simulation_to_the_bit(
-    tmp_path: Path, probe: Probe
-) -> None:
+def test_lockstep_moves_one_tick_per_command_and_equals_the_simulation_to_the_bit(tmp_path: Path, probe: Probe) -> None:
     node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', variant='unseen')
     with nodes(node):
         joints = probe.listen(JointState, 'joint_states', SENSOR)
@@ -70,7 +69,8 @@ def test_lockstep_moves_one_tick_per_command_and_equals_the_simulation_to_the_bi
         assert stamp_ns(joints[-1].header.stamp) == now, 'it moved without a command'
         boundary = {stamp_ns(item.header.stamp) for item in poses}
         assert {now, now - TASK.period_ns} <= boundary and now - TASK.tick_ns not in boundary
-        assert stamp_ns(poses[-1].header.stamp) == now == stamp_ns(verdicts[-1].header.stamp) == stamp_ns(clock[-1].clock)
+        stamps = (poses[-1].header.stamp, verdicts[-1].header.stamp, clock[-1].clock)
+        assert [stamp_ns(stamp) for stamp in stamps] == [now] * 3
         position, quaternion = simulation.object_poses()[TASK.objects[0].name]
         seen = poses[-1].poses[0]
         np.testing.assert_array_equal([seen.position.x, seen.position.y, seen.position.z], position)

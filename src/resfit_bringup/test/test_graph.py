@@ -1,0 +1,90 @@
+"""The graph's description: consistent with executables, parameters, controllers and launch files."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from resfit_bringup.graph import Graph, Options, Process, collect_graph, eval_graph, train_graph
+from resfit_bringup.runner import find_executable, ros_arguments
+from resfit_bringup.share import share_folder
+from resfit_policy.task import ConfigError, load_task
+
+OURS = ('resfit_policy', 'resfit_learner', 'resfit_sim')
+
+
+def graphs(**options: Any) -> list[Graph]:
+    made = Options(run_dir=Path('/tmp/run'), base='/tmp/base', **options)
+    return [train_graph(made, demonstrations='/tmp/demos'), eval_graph(made, weights=''), collect_graph(made)]
+
+
+@pytest.mark.parametrize('hardware', ['sim', 'mock', 'robot'])
+def test_every_parameter_given_is_one_that_the_node_declares_and_of_its_type(hardware: str) -> None:
+    for graph in graphs(hardware=hardware):
+        for process in graph.processes:
+            if process.package not in OURS:
+                continue
+            table = importlib.import_module(f'{process.package}.{process.executable}').Parameters
+            declared = {item.name: item.default for item in fields(table)}
+            assert set(process.parameters) <= set(declared), process.name
+            for name, value in process.parameters.items():
+                assert type(value) is type(declared[name]), f'{process.name}.{name}'
+            assert all(item.metadata['description'] for item in fields(table))
+
+
+def test_every_program_of_the_simulated_graph_is_installed() -> None:
+    for graph in graphs():
+        assert all(Path(find_executable(process)[0]).exists() for process in graph.processes)
+
+
+def test_the_simulated_graph_has_the_nodes_of_the_design() -> None:
+    names = {process.name for process in graphs()[0].processes}
+    assert names == {'sim_node', 'streamer_node', 'replay_node', 'policy_node', 'learner_node', 'reward_node'}
+
+
+def test_on_a_robot_ros2_control_takes_the_simulations_place() -> None:
+    train = graphs(hardware='robot')[0]
+    names = {process.name for process in train.processes}
+    assert 'sim_node' not in names
+    assert {'controller_manager', 'spawn_vega_position_controller', 'robot_state_publisher'} <= names
+    assert train.named('streamer_node').parameters['lockstep'] is False
+    assert train.named('policy_node').parameters['max_age'] > 0
+    assert train.named('reward_node').parameters['reset'] == 'operator'
+
+
+def test_the_controllers_joints_and_topic_are_those_of_the_graph() -> None:
+    controllers = yaml.safe_load((share_folder() / 'config' / 'controllers.yaml').read_text())
+    position = controllers['/**/vega_position_controller']['ros__parameters']
+    assert tuple(position['joints']) == load_task('woolly_ball').robot.names
+    for module in ('resfit_policy.streamer_node', 'resfit_sim.sim_node'):
+        table = importlib.import_module(module).Parameters
+        assert table().commands == 'vega_position_controller/commands'  # where the controller listens
+    assert controllers['/**/controller_manager']['ros__parameters']['update_rate'] == 100
+
+
+def test_parameters_travel_by_file_so_that_no_text_is_taken_for_a_number(tmp_path: Path) -> None:
+    graph = collect_graph(Options(run_dir=Path('123'), base='1e3', namespace='vega'))
+    arguments = ros_arguments(graph.named('replay_node'), graph.options, tmp_path)
+    written = yaml.safe_load((tmp_path / 'replay_node.yaml').read_text())['/**']['ros__parameters']
+    assert written == {'directory': '123', 'use_sim_time': True}
+    assert '__ns:=/vega' in arguments and '/clock:=clock' in arguments
+
+
+@pytest.mark.parametrize(
+    'options', [{'hardware': 'gazebo'}, {'task': 'no_such_task'}, {'params_file': '/nowhere.yaml'}]
+)
+def test_impossible_options_are_refused_before_anything_starts(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        graphs(**options)
+
+
+def test_a_program_that_is_not_there_is_one_clear_error() -> None:
+    with pytest.raises(ConfigError, match='no_such_package, which is not installed'):
+        find_executable(Process('no_such_package', 'node', 'some_node'))
+    with pytest.raises(ConfigError, match='no_such_program'):
+        find_executable(Process('', 'no_such_program', 'bag'))

@@ -1,0 +1,57 @@
+"""The launch files, where ROS has launch (the wheels do not)."""
+
+from __future__ import annotations
+
+import py_compile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resfit_bringup.graph import Options, collect_graph, train_graph
+from resfit_bringup.share import share_folder
+
+FILES = ('vega_train', 'vega_eval', 'vega_collect')
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_the_launch_files_are_installed_and_compile(name: str) -> None:
+    py_compile.compile(str(share_folder() / 'launch' / f'{name}.launch.py'), doraise=True)
+
+
+def description(name: str) -> Any:
+    pytest.importorskip('launch_ros', reason='ros2 launch is not part of the ROS wheels')
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    from launch import LaunchContext
+
+    source = PythonLaunchDescriptionSource(str(share_folder() / 'launch' / f'{name}.launch.py'))
+    return source.get_launch_description(LaunchContext())
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_every_launch_argument_is_described_and_every_option_has_one(name: str) -> None:
+    arguments = {item.name: item for item in description(name).get_launch_arguments()}
+    assert all(item.description for item in arguments.values())
+    assert set(Options.__dataclass_fields__) <= set(arguments)
+
+
+def test_the_launch_actions_are_the_processes_of_the_graph() -> None:
+    pytest.importorskip('launch_ros', reason='ros2 launch is not part of the ROS wheels')
+    from launch.actions import OpaqueFunction
+
+    from launch import LaunchContext
+    from resfit_bringup.launching import action
+
+    found = description('vega_train')
+    context = LaunchContext()
+    given = {'run_dir': '/tmp/run', 'base': '/tmp/base', 'seed': '3', 'hardware': 'sim', 'demonstrations': '/tmp/d'}
+    for item in found.get_launch_arguments():
+        default = item.default_value[0].text if item.default_value else ''
+        context.launch_configurations[item.name] = given.get(item.name, default)
+    opaque = next(item for item in found.entities if isinstance(item, OpaqueFunction))
+    started = opaque.execute(context)
+    options = Options(run_dir=Path('/tmp/run'), base='/tmp/base', seed=3)
+    graph = train_graph(options, demonstrations='/tmp/d')
+    assert len(started) == len(graph.processes)
+    assert action(collect_graph(options).processes[0], options) is not None
