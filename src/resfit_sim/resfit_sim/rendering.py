@@ -114,7 +114,7 @@ class Camera:
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
         rows, columns = self._rect.height // OVERSAMPLING, self._rect.width // OVERSAMPLING
         blocks = self._pixels[::-1].reshape(rows, OVERSAMPLING, columns, OVERSAMPLING, 3)
-        return (blocks.sum(axis=(1, 3), dtype=np.uint16) // OVERSAMPLING**2).astype(np.uint8)
+        return np.asarray(blocks.sum(axis=(1, 3), dtype=np.uint16) // OVERSAMPLING**2, np.uint8)
 
     def close(self) -> None:
         self._gl.make_current()

@@ -93,7 +93,7 @@ class Simulation:
             raise ValueError(f'a command is {self.model.nu} finite joint positions [rad], got {command!r}')
         self.data.ctrl[:] = np.clip(wanted, *self._limits)
         mujoco.mj_step(self.model, self.data, self._steps)
-        if any(warning.number for warning in self.data.warning):
+        if self.data.warning.number.any():
             self._refuse_unstable()
 
     def _refuse_unstable(self) -> None:
