@@ -57,9 +57,7 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
         low, high = np.append(robot.lower - 0.5, -rest), np.append(robot.upper + 0.5, rest)
         return spaces.Box(low[:size].astype(np.float32), high[:size].astype(np.float32))
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode. The start depends on ``seed`` alone; without one it is drawn from the last."""
         super().reset(seed=seed)
         start = int(self.np_random.integers(2**31)) if seed is None else seed
