@@ -17,12 +17,9 @@ from resfit_msgs.srv import LabelEpisode, ResetScene
 from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.episode_log import Flag, Phase
 from resfit_policy.episode_machine import EpisodeMachine, Outcome, schedule
+from resfit_policy.flow import LearnerGate
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
-
-HEARTBEAT = 5.0  # s without news after which a learner counts as dead, and the robot goes on without it
-FIRST_WAIT = 120.0  # s that the first episode waits for a learner to come up
-LAST_WAIT = 60.0  # s without news that the end of a run waits for a learner to use the last episodes
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,10 @@ class RewardNode(Node):
         self.task = load_task(parameters.task)
         self.machine = EpisodeMachine(needs_verdict=parameters.success_source == 'sim')
         self.log: ReplayStatus | None = None
-        self.learner: LearnerStatus | None = None
-        self.born = monotonic()
-        self.heard_learner = -1e9
+        self.gate = LearnerGate(parameters.max_backlog, monotonic())
         self.given_id = 0  # highest episode id handed out
         self.progress = monotonic()
         self.rewards: dict[int, Reward] = {}  # newest label of each episode of this session
-        self.waits_for = ''
         self.done_since = 0.0
 
         self.states = self.create_publisher(EpisodeState, 'episode', LATCHED)
@@ -81,29 +75,18 @@ class RewardNode(Node):
 
     def missing(self) -> str:
         """What an episode still needs, '' when it can begin."""
-        parameters, log = self.parameters, self.log
-        if not self.count_subscribers('episode') or self.log is None:
+        if self.log is None:
             return 'replay_node'
         subscribed = [item.node_name for item in self.get_subscriptions_info_by_topic('episode')]
         if 'policy_node' not in subscribed:
             return 'policy_node'
         if not self.count_subscribers('target'):
             return 'streamer_node'
-        if parameters.reset == 'sim' and not self.reset_scene.service_is_ready():
+        if self.parameters.reset == 'sim' and not self.reset_scene.service_is_ready():
             return 'sim_node'
-        if log is not None and log.last_episode_id < self.given_id:
+        if self.log.last_episode_id < self.given_id:
             return 'replay_node to write the last episode'
-        return self.learner_missing()
-
-    def learner_missing(self) -> str:
-        """Why the episode should wait for the learner; a learner that has died is not waited for."""
-        limit, now = self.parameters.max_backlog, monotonic()
-        if not limit:
-            return ''
-        if self.learner is None:
-            return 'learner_node' if now - self.born < FIRST_WAIT else ''
-        fresh = now - self.heard_learner < HEARTBEAT
-        return 'the learner to catch up' if fresh and self.learner.backlog > limit else ''
+        return self.gate.waits_for(monotonic())
 
     def look(self) -> None:
         """Begin the next episode when nothing is missing; abort one that makes no progress."""
@@ -117,12 +100,10 @@ class RewardNode(Node):
                 self.request_reset()
             return
         waits_for = self.missing()
-        if waits_for != self.waits_for or (waits_for and silent > 10):
-            if waits_for and silent > 10:
+        if waits_for:
+            if silent > 10:
                 self.get_logger().warning(f'waiting for {waits_for}')
                 self.progress = monotonic()
-            self.waits_for = waits_for
-        if waits_for:
             return
         if self.finished():
             self.finish()
@@ -148,12 +129,9 @@ class RewardNode(Node):
         if self.machine.phase != Phase.IDLE or not self.done_since:
             self.machine.phase, self.done_since = Phase.IDLE, monotonic()
             self.publish_state(self.get_clock().now().nanoseconds)
-        learner, log = self.learner, self.log
-        assert log is not None
-        heard = max(self.heard_learner, self.done_since)  # a learner that is being started again gets its time
-        if self.parameters.max_backlog and monotonic() - heard < LAST_WAIT:
-            if learner is None or learner.backlog or learner.sequence < log.sequence:
-                return
+        assert self.log is not None
+        if not self.gate.drained(self.log.sequence, self.done_since, monotonic()):
+            return
         if self.parameters.exit_when_done and monotonic() - self.done_since > 1.0:
             rclpy.try_shutdown()
 
@@ -243,7 +221,7 @@ class RewardNode(Node):
 
     def on_learner(self, message: LearnerStatus) -> None:
         """A heartbeat of the learner."""
-        self.learner, self.heard_learner = message, monotonic()
+        self.gate.hear(message.backlog, message.sequence, monotonic())
         self.look()
 
     def publish_state(self, stamp: int, length: int = 0) -> None:

@@ -88,10 +88,10 @@ class NodeProcess:
 class Probe:
     """A node of the test's own, spun only while it waits for something."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = 'probe') -> None:
         self._context = Context()
         rclpy.init(context=self._context)
-        self.node = Node('probe', context=self._context)
+        self.node = Node(name, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
 

@@ -1,0 +1,133 @@
+"""The episode's owner as a process, with an operator instead of a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from resfit_msgs.msg import EpisodeState, PolicyStep, ReplayStatus, Reward
+from resfit_msgs.srv import LabelEpisode
+from resfit_policy.convert import set_stamp, stamp_ns
+from resfit_policy.ros import COMMAND, EVENT, LATCHED, LOG
+from resfit_policy.task import load_task
+from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
+
+TASK = load_task('woolly_ball')
+
+
+@pytest.fixture
+def probe() -> Iterator[Probe]:
+    with isolated_domain():
+        made = Probe('policy_node')
+        yield made
+        made.close()
+
+
+class Others:
+    """Policy, streamer and replay log, as far as the reward node hears of them."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.states = probe.listen(EpisodeState, 'episode', LATCHED)
+        self.rewards = probe.listen(Reward, 'reward', EVENT)
+        probe.listen(JointState, 'target', COMMAND)
+        self.log = probe.node.create_publisher(ReplayStatus, 'replay/status', LATCHED)
+        self.steps = probe.node.create_publisher(PolicyStep, 'policy/step', LOG)
+        self.stored = ReplayStatus()
+        self.log.publish(self.stored)
+
+    def phase(self, wanted: int) -> EpisodeState:
+        self.probe.until(lambda: self.states and self.states[-1].phase == wanted, what=f'phase {wanted}')
+        return self.states[-1]
+
+    def step(self, state: EpisodeState, step: int, final: bool = False) -> None:
+        message = PolicyStep(episode_id=state.episode_id, step=step, flags=PolicyStep.FINAL if final else 0)
+        set_stamp(message.header.stamp, stamp_ns(state.header.stamp) + step * TASK.period_ns)
+        self.steps.publish(message)
+        self.probe.spin(0.05)
+
+    def store(self, episode_id: int, length: int) -> None:
+        self.stored.last_episode_id = episode_id
+        self.stored.episodes += 1
+        self.stored.sequence += 1
+        self.stored.transitions += length
+        self.log.publish(self.stored)
+
+    def begin(self) -> EpisodeState:
+        self.phase(EpisodeState.RESETTING)
+        assert self.probe.call(Trigger, 'ready', Trigger.Request()).success
+        return self.phase(EpisodeState.RUNNING)
+
+    def label(self, success: bool, episode_id: int = 0) -> LabelEpisode.Response:
+        return self.probe.call(LabelEpisode, 'label', LabelEpisode.Request(success=success, episode_id=episode_id))
+
+
+def test_an_operator_sets_the_scene_labels_and_corrects(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(
+        tmp_path,
+        'resfit_policy',
+        'reward_node',
+        reset='operator',
+        success_source='operator',
+        seed=7,
+        max_episodes=2,
+        exit_when_done=True,
+    )
+    with nodes(node):
+        others = Others(probe)
+        state = others.begin()
+        assert (state.episode_id, state.seed, state.horizon) == (1, 7, TASK.horizon)
+        assert not probe.call(Trigger, 'ready', Trigger.Request()).success, 'ready in mid-episode'
+        for step in range(3):
+            others.step(state, step)
+        assert others.label(False).success
+        others.step(state, 3)
+        closing = others.phase(EpisodeState.FAILURE)
+        assert closing.step == 3 and closing.episode_id == 1
+        probe.until(lambda: others.rewards)
+        assert (others.rewards[0].step, others.rewards[0].success, others.rewards[0].revision) == (2, False, 0)
+
+        answer = others.label(True, episode_id=1)
+        assert answer.success and answer.revision == 1
+        probe.until(lambda: len(others.rewards) == 2)
+        corrected = others.rewards[1]
+        assert (corrected.step, corrected.success, corrected.source) == (2, True, Reward.HUMAN)
+        assert not others.label(True, episode_id=9).success
+
+        probe.spin(0.5)
+        assert others.states[-1].phase == EpisodeState.FAILURE, 'it did not wait for the log'
+        others.store(1, 3)
+        second = others.begin()
+        assert (second.episode_id, second.seed) == (2, 8)
+        others.step(second, 0)
+        others.step(second, 1, final=True)
+        assert others.phase(EpisodeState.TIMEOUT).step == 1
+        others.store(2, 1)
+        assert others.phase(EpisodeState.IDLE)
+        assert node.wait() == 0 and 'Traceback' not in node.output
+
+
+def test_an_episode_without_progress_is_aborted_and_run_again(tmp_path: Path, probe: Probe) -> None:
+    parameters = {'reset': 'operator', 'success_source': 'operator', 'stall': 1.0, 'seed': 3}
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **parameters)
+    with nodes(node):
+        others = Others(probe)
+        state = others.begin()
+        others.step(state, 0)
+        assert others.phase(EpisodeState.ABORTED).episode_id == 1
+        others.stored.last_episode_id = 1  # kept out of the log's count
+        others.log.publish(others.stored)
+        again = others.begin()
+        assert (again.episode_id, again.seed) == (2, 3)
+        assert node.end() == 0
+        assert 'aborted' in node.output
+
+
+def test_it_says_what_it_waits_for(tmp_path: Path) -> None:
+    with isolated_domain():
+        node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', arms='both')
+        assert node.wait() == 2 and 'residual, base, alternate' in node.output
