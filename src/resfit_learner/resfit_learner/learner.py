@@ -152,5 +152,7 @@ class Learner:
         rows = sum(len(episode.state) for episode in demonstrations)
         buffer = ReplayBuffer(self.task.state_size, self.task.action_size, rows)
         for index, episode in enumerate(demonstrations):
-            buffer.add(index, build_transitions(episode, self.config.gamma, self.config.n_step))
+            transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
+            # The demonstrator's corrections are for its own objects: they are no example for the actor.
+            buffer.add(index, replace(transitions, success=False))
         return buffer
