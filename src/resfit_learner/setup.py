@@ -20,8 +20,8 @@ setup(
     extras_require={'test': ['pytest']},
     entry_points={
         'console_scripts': [
-            'learner_node = resfit_learner.learner_node:main',
-            'replay_node = resfit_learner.replay_node:main',
+            'learner_node = resfit_learner.start:learner_node',
+            'replay_node = resfit_learner.start:replay_node',
         ]
     },
 )

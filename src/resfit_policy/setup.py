@@ -20,9 +20,9 @@ setup(
     extras_require={'test': ['pytest']},
     entry_points={
         'console_scripts': [
-            'policy_node = resfit_policy.policy_node:main',
-            'reward_node = resfit_policy.reward_node:main',
-            'streamer_node = resfit_policy.streamer_node:main',
+            'policy_node = resfit_policy.start:policy_node',
+            'reward_node = resfit_policy.start:reward_node',
+            'streamer_node = resfit_policy.start:streamer_node',
         ]
     },
 )

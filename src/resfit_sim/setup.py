@@ -18,5 +18,5 @@ setup(
     description='The simulated Dexmate Vega: model, tasks, experts, Gymnasium environments and node.',
     license='Apache-2.0',
     extras_require={'test': ['pytest']},
-    entry_points={'console_scripts': ['sim_node = resfit_sim.sim_node:main']},
+    entry_points={'console_scripts': ['sim_node = resfit_sim.start:sim_node']},
 )

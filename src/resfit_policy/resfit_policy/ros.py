@@ -113,6 +113,8 @@ def run_node(make: Callable[[], Node], close: Callable[[Any], None] = lambda nod
     code = 0
     end_with_parent()
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rclpy would go on to call another handler
         rclpy.init()
         node = make()
         spin(node)

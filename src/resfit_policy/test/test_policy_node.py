@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +201,13 @@ def test_without_a_base_it_says_so_and_fails(tmp_path: Path, base: str) -> None:
         node = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', autostart=True, **parameters)
         assert node.wait() == 2
     assert 'error: ' in node.output and 'Traceback' not in node.output
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('after', [0.4, 1.2, 2.0])
+def test_a_signal_while_it_starts_ends_it_quietly(tmp_path: Path, after: float, number: signal.Signals) -> None:
+    with isolated_domain():
+        node = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', autostart=True, base='toy_bases:Hold')
+        time.sleep(after)
+        assert node.end(number) == 0
+    assert node.output == ''
