@@ -22,11 +22,7 @@ def description(request: pytest.FixtureRequest) -> tuple[str, ET.Element]:
 
 
 def commanded(block: ET.Element) -> list[str]:
-    return [
-        joint.attrib['name']
-        for joint in block.iterfind('joint')
-        if joint.find('command_interface') is not None
-    ]
+    return [joint.attrib['name'] for joint in block.iterfind('joint') if joint.find('command_interface') is not None]
 
 
 def ros2_control(robot: ET.Element) -> ET.Element:
@@ -49,15 +45,11 @@ def test_mimic_joints_have_state_only_and_come_last(description):
 
 
 def test_limits_are_the_tighter_of_vendor_and_robot_yaml(description):
-    vendor = {
-        joint.attrib['name']: joint.find('limit') for joint in ET.parse(URDF).getroot().iterfind('joint')
-    }
+    vendor = {joint.attrib['name']: joint.find('limit') for joint in ET.parse(URDF).getroot().iterfind('joint')}
     robot = description[1]
     limits = {joint.attrib['name']: joint.find('limit') for joint in robot.iterfind('joint')}
     ranges = {
-        joint.attrib['name']: {
-            param.attrib['name']: float(param.text or 'nan') for param in joint.iter('param')
-        }
+        joint.attrib['name']: {param.attrib['name']: float(param.text or 'nan') for param in joint.iter('param')}
         for joint in ros2_control(robot).iterfind('joint')
     }
     for joint in ROBOT.joints:
@@ -97,8 +89,7 @@ def test_every_mesh_exists_and_every_frame_hangs_on_world(description):
     for mesh in robot.iter('mesh'):
         assert Path(mesh.attrib['filename'].removeprefix('file://')).is_file()
     parents = {
-        joint.find('child').attrib['link']: joint.find('parent').attrib['link']
-        for joint in robot.iterfind('joint')
+        joint.find('child').attrib['link']: joint.find('parent').attrib['link'] for joint in robot.iterfind('joint')
     }
     links = {link.attrib['name'] for link in robot.iterfind('link')}
     assert links - set(parents) == {'world'}
@@ -136,9 +127,7 @@ def test_controllers_command_the_joints_of_every_action_in_its_order():
 def test_rviz_shows_robot_markers_and_every_camera_of_the_tasks():
     config = yaml.safe_load((PACKAGE / 'config' / 'vega.rviz').read_text())
     displays = config['Visualization Manager']['Displays']
-    topics = {
-        (display.get('Topic') or display.get('Description Topic') or {}).get('Value') for display in displays
-    }
+    topics = {(display.get('Topic') or display.get('Description Topic') or {}).get('Value') for display in displays}
     cameras = {f'{camera}/image' for task in task_names() for camera in load_task(task).cameras}
     assert {'robot_description', 'markers', *cameras} <= topics
     assert config['Visualization Manager']['Global Options']['Fixed Frame'] == 'base'

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.skipif(not DOCKER.is_dir(), reason='the package is test
 def instructions() -> list[list[str]]:
     """Words of every instruction, continuation lines joined."""
     text = (DOCKER / 'Dockerfile').read_text().replace('\\\n', ' ')
-    return [
-        shlex.split(line, comments=True) for line in text.splitlines() if shlex.split(line, comments=True)
-    ]
+    return [shlex.split(line, comments=True) for line in text.splitlines() if shlex.split(line, comments=True)]
 
 
 def stages() -> dict[str, list[list[str]]]:

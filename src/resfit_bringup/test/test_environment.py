@@ -34,9 +34,7 @@ def wheels() -> bool:
 
 
 def test_it_works_from_any_folder():
-    done = bash(
-        f'. {SETUP} && python -c "import rclpy, resfit_msgs.msg, resfit_bringup" && command -v resfit colcon'
-    )
+    done = bash(f'. {SETUP} && python -c "import rclpy, resfit_msgs.msg, resfit_bringup" && command -v resfit colcon')
     assert done.returncode == 0, done.stderr
     assert str(ROOT / 'install') in done.stdout
 
