@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Success with Wilson intervals, their difference with a Newcombe interval, mean steps to success."""
     if args.episodes < 1:
         raise ConfigError('--episodes must be 1 or more')
-    weights = args.weights or newest_actor(args.run_dir)
     env = VegaEnv(args.task, variant=args.variant)
+    weights = args.weights or newest_actor(args.run_dir)
     runtime = load_policy(env, args.base or args.run_dir / 'base', weights)
     comparison, _, _ = evaluate(env, runtime, args.episodes, args.seed)
     print(report.table(comparison))  # noqa: T201

@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = load_job(
         args.task, args.job, steps=args.steps, demonstrations=args.demonstrations, evaluation_episodes=args.episodes
     )
-    run_dir = open_run(args.run_dir, args.task, args.seed, job)
     env = VegaEnv(args.task, variant=job.variant)
     task = env.task
+    run_dir = open_run(args.run_dir, args.task, args.seed, job)
     log.info('run folder: %s', run_dir)
 
     demonstrations, base = run_dir / 'demonstrations', run_dir / 'base'

@@ -1,0 +1,188 @@
+"""The resfit command: what it does, and one clear error for each bad input, with nothing overwritten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resfit_bringup import cli
+from resfit_bringup.job import load_job
+from resfit_bringup.pipeline import record_demonstrations
+from resfit_learner.bags import read_log
+from resfit_policy.task import ConfigError, load_task
+from resfit_sim.env import VegaEnv
+from resfit_sim.experts import make_expert
+
+
+@pytest.fixture(scope='module')
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('data') / 'demonstrations'
+    task = load_task('woolly_ball')
+    env = VegaEnv('woolly_ball', variant='demonstrated')
+    record_demonstrations(folder, env, task, make_expert('woolly_ball', 'demonstrated'), 4, 3)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def base(demonstrations: Path) -> Path:
+    folder = demonstrations.parent / 'base'
+    job = demonstrations.parent / 'job.yaml'
+    job.write_text('bc: {steps: 50, hidden: [32]}\n')
+    assert cli.main(['bc', '--demos', str(demonstrations), '--out', str(folder), '--job', str(job)]) == 0
+    return folder
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must fail with one error line; return the line."""
+    assert cli.main([str(item) for item in arguments]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if 'error:' in line]
+    assert len(errors) == 1
+    return errors[0]
+
+
+@pytest.mark.parametrize('command', sorted(cli.COMMANDS))
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, '--help'])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert all(option in said for option in ('--task', '--seed', '--json'))
+
+
+def test_expert_reports_success_and_steps(tmp_path: Path) -> None:
+    out = tmp_path / 'out.json'
+    words = ['expert', '--task', 'woolly_ball', '--episodes', '3', '--seed', '7', '--json', str(out)]
+    assert cli.main(words) == 0
+    result = json.loads(out.read_text())
+    assert result['n'] == 3 and result['success'] == 1.0 and 40 < result['steps'] < 120
+
+
+def test_an_experiment_makes_what_it_needs_and_reuses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    job = tmp_path / 'job.yaml'
+    job.write_text(
+        'demonstrations: 3\nbc: {steps: 50, hidden: [32]}\nlearner: {heads: 2, critic_hidden: [16], utd: 0.2}\n'
+    )
+    words = ['experiment', '--steps', '700', '--episodes', '2', '--seed', '7', '--job', str(job)]
+    results = []
+    for name in ('one', 'two'):
+        out = tmp_path / f'{name}.json'
+        assert cli.main([*words, '--json', str(out), '--out', str(tmp_path / name)]) == 0
+        results.append(json.loads(out.read_text()))
+    for key in ('task', 'seed', 'env_steps', 'base', 'resfit', 'difference', 'worst_window_over_base', 'wall_s'):
+        assert key in results[0]
+    assert results[0]['curve'] == results[1]['curve']  # the same seed gives the same run
+    assert results[0]['env_steps'] >= 700
+    assert (tmp_path / 'one' / 'learning_curve.png').stat().st_size > 10_000
+    assert len(list((tmp_path / 'cache' / 'resfit' / 'bases').iterdir())) == 1
+
+
+def test_any_gymnasium_environment_can_be_improved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    job = tmp_path / 'job.yaml'
+    job.write_text(
+        'demonstrations: 4\nbc: {steps: 50, hidden: [16]}\nlearner: {heads: 2, critic_hidden: [16], utd: 0.2}\n'
+    )
+    words = ['experiment', '--env', 'reach:Reach-v0', '--expert', 'reach:expert', '--job', str(job)]
+    out = tmp_path / 'out.json'
+    assert cli.main([*words, '--steps', '700', '--episodes', '2', '--json', str(out)]) == 0
+    assert json.loads(out.read_text())['env_steps'] >= 700
+
+
+def test_bags_are_listed_and_hashed(demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'out.json'
+    assert cli.main(['bag', 'show', str(demonstrations), '--json', str(out)]) == 0
+    assert capsys.readouterr().out.count('success') >= 4
+    result = json.loads(out.read_text())
+    assert result['episodes'] == result['successes'] == 4
+    assert len(result['transitions']) == 64
+
+
+def test_in_process_bags_hold_the_episode_to_the_bit(demonstrations: Path) -> None:
+    env = VegaEnv('woolly_ball', variant='demonstrated')
+    again = demonstrations.with_name('again')
+    fresh = record_demonstrations(again, env, env.task, make_expert('woolly_ball', 'demonstrated'), 4, 3)
+    for one, two in zip(fresh, read_log(demonstrations), strict=True):
+        for field, value in vars(one).items():
+            assert np.array_equal(value, getattr(two, field)), field
+
+
+@pytest.mark.parametrize(
+    'command',
+    [['expert'], ['collect', '--out', 'x'], ['experiment'], ['train', '--run', 'x'], ['evaluate', '--run', 'x']],
+)
+def test_a_wrong_task_is_named(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert 'woolly_ball' in failed(capsys, *command, '--task', 'wooly_ball')
+    assert not (tmp_path / 'x').exists()
+
+
+def test_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = tmp_path / 'job.yaml'
+    job.write_text('stepz: 3\n')
+    assert 'unknown key "stepz"' in failed(capsys, 'train', '--job', job, '--run', tmp_path / 'run')
+    assert 'unknown key "utdd"' in failed(capsys, 'experiment', '--set', 'utdd=3')
+    assert 'KEY=VALUE' in failed(capsys, 'experiment', '--set', 'utd')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_missing_or_truncated_bag_is_named(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 'no episodes in' in failed(capsys, 'bc', '--demos', tmp_path, '--out', tmp_path / 'base')
+    broken = tmp_path / 'broken'
+    source = next(path for path in demonstrations.iterdir() if path.is_dir())
+    broken.mkdir()
+    for file in source.iterdir():
+        data = file.read_bytes()
+        (broken / file.name).write_bytes(data[: len(data) // 2] if file.suffix == '.mcap' else data)
+    assert 'damaged' in failed(capsys, 'bag', 'show', broken)
+
+
+def test_an_existing_base_is_not_overwritten(
+    demonstrations: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (base / 'policy.json').read_bytes()
+    assert 'already holds' in failed(capsys, 'bc', '--demos', demonstrations, '--out', base)
+    assert (base / 'policy.json').read_bytes() == before
+
+
+def test_weights_of_another_task_or_none_are_refused(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 'no checkpoint' in failed(capsys, 'evaluate', '--run', tmp_path)
+    bad = tmp_path / 'actor.safetensors'
+    bad.write_bytes(b'not weights')
+    assert 'safetensors' in failed(capsys, 'evaluate', '--weights', bad, '--base', base)
+    assert 'state of 35' in failed(capsys, 'evaluate', '--task', 'package_handover', '--weights', bad, '--base', base)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 'cannot write' in failed(capsys, 'expert', '--json', '/proc/nowhere/out.json')
+    assert 'choose another' in failed(capsys, 'train', '--run', '/proc/nowhere/run')
+    file = tmp_path / 'file'
+    file.write_text('mine')
+    assert 'is a file' in failed(capsys, 'collect', '--out', file)
+    assert file.read_text() == 'mine'
+
+
+def test_a_run_of_other_settings_is_not_mixed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / 'run'
+    run.mkdir()
+    (run / 'run.json').write_text(json.dumps({'task': 'woolly_ball', 'seed': 5, 'job': {}}))
+    assert 'begun with other settings (seed' in failed(capsys, 'train', '--run', run)
+
+
+def test_every_shipped_job_is_valid() -> None:
+    for task in ('woolly_ball', 'package_handover'):
+        assert load_job(task).steps > 0
+    with pytest.raises(ConfigError, match='recipe'):
+        load_job('woolly_ball', recipe='none')
