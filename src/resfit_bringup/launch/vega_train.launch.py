@@ -3,6 +3,13 @@
 from launch import LaunchDescription
 from resfit_bringup.graph import train_graph
 from resfit_bringup.launching import describe
+from resfit_bringup.runs import prepare_simulated
+
+
+def with_demonstrator(given: dict[str, str]) -> dict[str, str]:
+    """Without a base: demonstrations of the scripted expert, and a base trained on them (made once, a minute)."""
+    demonstrations, base = prepare_simulated(given['task'], int(given['seed']))
+    return {'demonstrations': str(demonstrations), 'base': str(base)}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -13,5 +20,7 @@ def generate_launch_description() -> LaunchDescription:
             'demonstrations': ('', 'folder of recorded demonstrations, as "resfit collect" writes it'),
             'recipe': ('resfit_ros', 'named set of hyper-parameters'),
             'learner_config': ('', 'YAML file of hyper-parameters that differ from the recipe'),
+            'learner': ('local', 'local, or remote: started on another machine, see docker/compose.yaml'),
         },
+        with_demonstrator,
     )

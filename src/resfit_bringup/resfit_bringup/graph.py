@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,11 @@ class Options:
             raise ConfigError(f'hardware "{self.hardware}": choose one of {", ".join(HARDWARE)}')
         if self.params_file and not Path(self.params_file).is_file():
             raise ConfigError(f'params_file {self.params_file} does not exist')
+        if self.rviz and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
+            raise ConfigError(
+                'rviz needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set: leave rviz out, or run it on '
+                'another machine of this ROS domain'
+            )
         load_task(self.task)
 
     @property
@@ -79,13 +85,16 @@ def train_graph(
     recipe: str = 'resfit_ros',
     learner_config: str = '',
     max_backlog: int = 1000,
+    learner: str = 'local',
 ) -> Graph:
     """Policy, learner and everything between; the policy explores.
 
     ``max_backlog``: the next episode waits while the learner owes more critic updates than this, so that the
-    configured UTD is held.
+    configured UTD is held. ``learner``: 'local', or 'remote' when it is started on another machine.
     """
-    learner = Process(
+    if learner not in ('local', 'remote'):
+        raise ConfigError(f'learner "{learner}": choose local or remote')
+    learner_node = Process(
         'resfit_learner',
         'learner_node',
         'learner_node',
@@ -103,7 +112,8 @@ def train_graph(
     )
     policy = _policy(options, explore=True)
     reward = _reward(options, arms='residual', max_backlog=max_backlog)
-    return Graph(options, (*_body(options), _replay(options), policy, learner, reward))
+    learners = (learner_node,) if learner == 'local' else ()
+    return Graph(options, (*_body(options), _replay(options), policy, *learners, reward))
 
 
 def eval_graph(options: Options, *, weights: str) -> Graph:

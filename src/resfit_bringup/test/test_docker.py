@@ -88,3 +88,12 @@ def test_compose_services_name_targets_and_share_domain_and_network():
 def test_the_gpu_file_adds_to_services_that_exist():
     extra = yaml.safe_load((DOCKER / 'compose.gpu.yaml').read_text())['services']
     assert set(extra) <= set(compose())
+
+
+def test_launch_arguments_in_compose_are_arguments_of_the_launch_file():
+    package = ROOT / 'src' / 'resfit_bringup'
+    launch_file, *arguments = compose()['robot']['command'][3:]
+    declared = (package / 'launch' / launch_file).read_text()
+    declared += (package / 'resfit_bringup' / 'launching.py').read_text()
+    for argument in arguments:
+        assert f"'{argument.partition(':=')[0]}': (" in declared, argument

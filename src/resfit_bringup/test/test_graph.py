@@ -57,6 +57,23 @@ def test_on_a_robot_ros2_control_takes_the_simulations_place() -> None:
     assert train.named('reward_node').parameters['reset'] == 'operator'
 
 
+def test_a_remote_learner_is_left_to_the_other_machine() -> None:
+    options = Options(run_dir=Path('/tmp/run'), base='/tmp/base')
+    names = {process.name for process in train_graph(options, demonstrations='', learner='remote').processes}
+    assert 'learner_node' not in names and 'replay_node' in names
+    with pytest.raises(ConfigError, match='choose local or remote'):
+        train_graph(options, demonstrations='', learner='cloud')
+
+
+def test_rviz_without_a_display_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match='needs a display'):
+        graphs(rviz=True)
+    monkeypatch.setenv('WAYLAND_DISPLAY', 'wayland-0')
+    assert all('rviz2' in {process.name for process in graph.processes} for graph in graphs(rviz=True))
+
+
 def test_the_controllers_joints_and_topic_are_those_of_the_graph() -> None:
     controllers = yaml.safe_load((share_folder() / 'config' / 'controllers.yaml').read_text())
     position = controllers['/**/vega_position_controller']['ros__parameters']
