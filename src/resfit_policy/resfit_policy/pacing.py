@@ -1,4 +1,8 @@
-"""When a control step is due: the first joint states at or after each 50 ms of the episode."""
+"""When a control step is due: the first joint states at or after each 50 ms of the episode.
+
+A step that comes late, because joint states were late or an observation was not there, delays the next one: two
+steps are never closer than a period less one tick. Steps are left out, never bunched.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ from __future__ import annotations
 class Pacer:
     """Counts an episode's steps on the grid that its first stamp lays down."""
 
-    def __init__(self, period: int, horizon: int) -> None:
-        """``period``: ns between control steps. ``horizon``: steps until time-out."""
-        self.period, self.horizon = period, horizon
+    def __init__(self, period: int, tick: int, horizon: int) -> None:
+        """``period``: ns between control steps, ``tick``: between joint states. ``horizon``: steps until time-out."""
+        self.period, self.tick, self.horizon = period, tick, horizon
         self.running = False
         self.step = 0
         self._start = self._next = 0
@@ -40,4 +44,5 @@ class Pacer:
         """A step was made at ``stamp``; after a stall the missed grid points are not made up for."""
         self.running = not self.final
         self.step += 1
-        self._next = self._start + ((stamp - self._start) // self.period + 1) * self.period
+        grid = self._start + ((stamp - self._start) // self.period + 1) * self.period
+        self._next = max(grid, stamp + self.period - self.tick)

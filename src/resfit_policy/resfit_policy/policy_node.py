@@ -87,7 +87,7 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self.runtime.authority = parameters.authority
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
-        self.pacer = Pacer(task.period_ns, task.horizon)
+        self.pacer = Pacer(task.period_ns, task.tick_ns, task.horizon)
         self.target = self.create_publisher(JointState, 'target', COMMAND)
         self.steps = self.create_publisher(PolicyStep, 'policy/step', LOG)
         self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)

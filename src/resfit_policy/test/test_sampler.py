@@ -109,7 +109,7 @@ def test_images_convert_whatever_their_encoding_and_row_padding() -> None:
 
 
 def test_steps_fall_on_the_grid_of_the_first_stamp_and_end_at_the_horizon() -> None:
-    pacer = Pacer(50, 3)
+    pacer = Pacer(50, 10, 3)
     assert not pacer.due(0)
     pacer.start(100)
     taken = []
@@ -121,15 +121,28 @@ def test_steps_fall_on_the_grid_of_the_first_stamp_and_end_at_the_horizon() -> N
 
 
 def test_missed_steps_are_not_made_up_for() -> None:
-    pacer = Pacer(50, 100)
+    pacer = Pacer(50, 10, 100)
     pacer.start(0)
     pacer.done(0)
     assert pacer.due(220)
     pacer.done(220)
-    assert not pacer.due(249) and pacer.due(250)
+    assert not pacer.due(250) and pacer.due(260)
+
+
+def test_however_late_joint_states_come_steps_are_never_bunched_and_return_to_the_grid() -> None:
+    random = np.random.default_rng(3)
+    pacer = Pacer(50, 10, 10_000)
+    pacer.start(0)
+    stamps, heard = [], [stamp for stamp in range(0, 20_000, 10) if stamp > 15_000 or random.random() < 0.3]
+    for stamp in heard:
+        if pacer.due(stamp):
+            stamps.append(stamp)
+            pacer.done(stamp)
+    assert np.diff(stamps).min() == 40
+    assert stamps[-50:] == list(range(17_500, 20_000, 50))
 
 
 def test_an_episode_found_under_way_is_left_alone() -> None:
-    pacer = Pacer(50, 100)
+    pacer = Pacer(50, 10, 100)
     pacer.start(0)
     assert not pacer.due(1000) and not pacer.running
