@@ -5,6 +5,11 @@ from resfit_bringup.graph import collect_graph
 from resfit_bringup.launching import describe
 
 
+def expert(given: dict[str, str]) -> dict[str, str]:
+    """Without a base: the scripted expert, for the objects in the scene."""
+    return {'base': f'resfit_sim.experts:{given["variant"]}'}
+
+
 def generate_launch_description() -> LaunchDescription:
     """See ``ros2 launch resfit_bringup vega_collect.launch.py --show-args``."""
-    return describe(collect_graph, {})
+    return describe(collect_graph, {}, expert)

@@ -3,10 +3,16 @@
 from launch import LaunchDescription
 from resfit_bringup.graph import eval_graph
 from resfit_bringup.launching import describe
+from resfit_bringup.runs import LATEST, newest_actor
+
+
+def of_newest_run(given: dict[str, str]) -> dict[str, str]:
+    """Without a base: that of the newest run, and its weights."""
+    return {'base': str(LATEST.resolve() / 'base'), 'weights': given['weights'] or str(newest_actor(LATEST.resolve()))}
 
 
 def generate_launch_description() -> LaunchDescription:
     """See ``ros2 launch resfit_bringup vega_eval.launch.py --show-args``."""
     return describe(
-        eval_graph, {'weights': ('', 'actor.safetensors of a checkpoint; empty: the base against itself')}
+        eval_graph, {'weights': ('', "actor.safetensors of a checkpoint; empty: the newest run's")}, of_newest_run
     )

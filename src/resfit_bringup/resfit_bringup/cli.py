@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
             module.add_arguments(verb)
             verb.set_defaults(run=module.run)
     args = parser.parse_args(words)
-    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stderr)
+    logging.getLogger('resfit_bringup').setLevel(logging.INFO)  # libraries only where something is wrong
     try:
         if args.json is not None:
             check_writable(args.json)

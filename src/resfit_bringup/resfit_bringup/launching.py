@@ -14,14 +14,15 @@ from launch_ros.actions import Node
 from launch import LaunchDescription
 from resfit_bringup.graph import Graph, Options, Process
 from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY
+from resfit_bringup.runs import new_run
 from resfit_policy.task import ConfigError
 
 # name: (default, description, choices)
 ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    'run_dir': ('', 'folder of the run: episodes, checkpoints, events (required)', ()),
+    'run_dir': ('', 'folder of the run: episodes, checkpoints, events; empty: a new one in runs/', ()),
     'task': ('woolly_ball', 'task name, or path of a task YAML', ()),
     'seed': ('0', 'seed of scenes, exploration and learning', ()),
-    'base': ('', 'folder of the frozen base policy, or module:factory (required)', ()),
+    'base': ('', 'folder of the frozen base policy, or module:factory; empty: the simulated default', ()),
     'namespace': ('', 'namespace of all nodes and topics', ()),
     'use_sim_time': ('auto', 'take the time from the clock topic; auto: with hardware sim', ('auto', 'true', 'false')),
     'params_file': ('', 'ROS parameter YAML whose values go over the defaults', ()),
@@ -43,8 +44,15 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def describe(make: Callable[..., Graph], extra: dict[str, tuple[str, str]]) -> LaunchDescription:
-    """A launch description of the graph that ``make(options, **extra)`` describes."""
+def describe(
+    make: Callable[..., Graph],
+    extra: dict[str, tuple[str, str]],
+    fill: Callable[[dict[str, str]], dict[str, str]],
+) -> LaunchDescription:
+    """A launch description of the graph that ``make(options, **extra)`` describes.
+
+    ``fill(values)`` gives the arguments that stand in where the user named no base.
+    """
     arguments = {**ARGUMENTS, **{name: (*about, ()) for name, about in extra.items()}}
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=about, choices=list(choices) or None)
@@ -55,15 +63,18 @@ def describe(make: Callable[..., Graph], extra: dict[str, tuple[str, str]]) -> L
         def given(name: str) -> str:
             return str(LaunchConfiguration(name).perform(context))
 
-        for name in ('run_dir', 'base'):
-            if not given(name):
-                raise ConfigError(f'launch argument {name} is required: {arguments[name][1]}')
+        texts = {name: given(name) for name in arguments}
+        if not texts['base']:
+            if texts['hardware'] != 'sim':
+                raise ConfigError('launch argument base is required for a robot: ' + arguments['base'][1])
+            texts |= fill(texts)
+        texts['run_dir'] = texts['run_dir'] or str(new_run(texts['task'], int(texts['seed'])))
         values = {
-            item.name: PARSERS.get(str(item.type), str)(given(item.name))
+            item.name: PARSERS.get(str(item.type), str)(texts[item.name])
             for item in fields(Options)
             if item.name in ARGUMENTS
         }
-        graph = make(Options(**values), **{name: given(name) for name in extra})
+        graph = make(Options(**values), **{name: texts[name] for name in extra})
         return [action(process, graph.options) for process in graph.processes]
 
     return LaunchDescription([*declared, OpaqueFunction(function=start)])

@@ -24,6 +24,8 @@ from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.observation import BasePolicy
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, Task
+from resfit_sim.env import VegaEnv
+from resfit_sim.experts import make_expert
 
 EVALUATION_SEEDS = 5000  # + seed * 100000; training starts count up from seed * 100000 + 10000
 TRAINING_SEEDS = 10_000
@@ -71,6 +73,18 @@ def record_demonstrations(
                 progress.update(len(kept))
     os.rename(partial, folder)
     return kept
+
+
+def expert_demonstrations(task: Task, job: Job, seed: int) -> Path:
+    """Bags of the task's scripted expert on the demonstrated objects, made in-process once and kept."""
+    folder = (
+        cache_folder() / 'demonstrations' / f'{task.name}-{digest(task, job.demonstrated, job.demonstrations, seed)}'
+    )
+    if not folder.exists():
+        env = VegaEnv(task.name, variant=job.demonstrated)
+        expert = make_expert(task.name, job.demonstrated)
+        record_demonstrations(folder, env, task, expert, job.demonstrations, seed)
+    return folder
 
 
 def split(demonstrations: Sequence[Episode], held_out: float) -> tuple[Sequence[Episode], Sequence[Episode]]:

@@ -12,6 +12,7 @@ from resfit_learner.evaluation import Comparison, Rate, wilson
 from resfit_learner.training import WINDOW, Curve
 from resfit_policy.task import Task
 
+FIRST = 10  # episodes before the curve begins: fewer say nothing
 BASE_COLOUR, RESFIT_COLOUR = '#8a8f98', '#0b7285'
 
 
@@ -70,20 +71,21 @@ def learning_curve(path: Path, task: Task, curve: Curve, comparison: Comparison)
         f'frozen base {base.success:.0%}', (end, base.success), (-4, 4), textcoords='offset points', ha='right',
         va='bottom', color='#5c6068',
     )  # fmt: skip
-    rates = [wilson(sum(part), len(part)) for part in _growing_windows(curve.success)]
+    rates = [wilson(sum(part), len(part)) for part in _growing_windows(curve.success)][FIRST - 1 :]
+    steps = curve.steps[FIRST - 1 :]
     axes.fill_between(
-        curve.steps, [item.low for item in rates], [item.high for item in rates], color=RESFIT_COLOUR, alpha=0.15, lw=0
+        steps, [item.low for item in rates], [item.high for item in rates], color=RESFIT_COLOUR, alpha=0.15, lw=0
     )
-    axes.plot(curve.steps, [item.success for item in rates], color=RESFIT_COLOUR, lw=2)
+    axes.plot(steps, [item.success for item in rates], color=RESFIT_COLOUR, lw=2)
     axes.errorbar(
         [end * 1.02], [resfit.success], [[resfit.success - resfit.low], [resfit.high - resfit.success]], fmt='o',
         color=RESFIT_COLOUR, capsize=4,
     )  # fmt: skip
     axes.annotate(
-        f'evaluated {resfit.success:.0%}', (end * 1.02, resfit.success), (0, -14), textcoords='offset points',
-        ha='right', va='top', color=RESFIT_COLOUR, fontweight='bold',
+        f'evaluated {resfit.success:.0%}', (end * 1.02, resfit.high), (4, 6), textcoords='offset points',
+        ha='right', va='bottom', color=RESFIT_COLOUR, fontweight='bold',
     )  # fmt: skip
-    axes.set(xlim=(0, end * 1.05), ylim=(-0.02, 1.02), xlabel='online control steps', ylabel='success')
+    axes.set(xlim=(0, end * 1.05), ylim=(-0.02, 1.05), xlabel='online control steps', ylabel='success')
     axes.yaxis.set_major_formatter(lambda value, _: f'{value:.0%}')
     axes.set_title(f'{task.name}: training success over the last {WINDOW} episodes (95 % interval)', loc='left')
     axes.spines[['top', 'right']].set_visible(False)

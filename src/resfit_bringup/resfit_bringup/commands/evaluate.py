@@ -8,7 +8,7 @@ from typing import Any
 
 from resfit_bringup import report
 from resfit_bringup.pipeline import evaluate
-from resfit_learner.checkpoint import latest_checkpoint
+from resfit_bringup.runs import LATEST, newest_actor
 from resfit_policy.actor import unpack_actor
 from resfit_policy.base_policy import load_base
 from resfit_policy.runtime import PolicyRuntime
@@ -17,9 +17,7 @@ from resfit_sim.env import VegaEnv
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--run', dest='run_dir', type=Path, default=Path('runs/latest'), help='run folder (default: %(default)s)'
-    )
+    parser.add_argument('--run', dest='run_dir', type=Path, default=LATEST, help='run folder (default: %(default)s)')
     parser.add_argument('--base', type=Path, help="frozen base policy (default: the run's)")
     parser.add_argument('--weights', type=Path, help="actor.safetensors (default: the run's newest checkpoint)")
     parser.add_argument(
@@ -38,14 +36,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     comparison, _, _ = evaluate(env, runtime, args.episodes, args.seed)
     print(report.table(comparison))  # noqa: T201
     return {'task': env.task.name, 'seed': args.seed, 'variant': args.variant, **comparison.as_dict()}
-
-
-def newest_actor(run_dir: Path) -> Path:
-    """The actor in a run's newest checkpoint. Raises ConfigError where there is none."""
-    checkpoint = latest_checkpoint(run_dir / 'checkpoints')
-    if checkpoint is None:
-        raise ConfigError(f'no checkpoint in {run_dir}: run "resfit train" first, or give --run or --weights')
-    return checkpoint / 'actor.safetensors'
 
 
 def load_policy(env: VegaEnv, base: Path, weights: Path) -> PolicyRuntime:

@@ -13,7 +13,14 @@ import yaml
 
 from resfit_bringup import report
 from resfit_bringup.job import Job, digest, load_job
-from resfit_bringup.pipeline import TRAINING_SEEDS, cache_folder, cached_base, evaluate, record_demonstrations
+from resfit_bringup.pipeline import (
+    TRAINING_SEEDS,
+    cache_folder,
+    cached_base,
+    evaluate,
+    expert_demonstrations,
+    record_demonstrations,
+)
 from resfit_bringup.progress import Progress, window
 from resfit_learner.adapter import adapt
 from resfit_learner.bags import read_log
@@ -22,11 +29,9 @@ from resfit_learner.checkpoint import save_checkpoint
 from resfit_learner.learner import Learner
 from resfit_learner.training import Curve, train
 from resfit_policy.base_policy import load_base
-from resfit_policy.observation import BasePolicy
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, Task
 from resfit_sim.env import VegaEnv
-from resfit_sim.experts import make_expert
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,11 +111,10 @@ def _demonstrations(args: argparse.Namespace, job: Job, task: Task) -> list[Any]
         return list(read_log(args.demos))
     if args.env and not args.expert:
         raise ConfigError('--env needs demonstrations: give --demos FOLDER or --expert MODULE:FACTORY')
-    expert: BasePolicy
-    if args.env:
-        env, expert = make_env(args, job.variant)[0], load_base(args.expert, task)
-    else:
-        env, expert = VegaEnv(task.name, variant=job.demonstrated), make_expert(task.name, job.demonstrated)
-    key = digest(task, job.demonstrated, job.demonstrations, args.seed, args.env, args.expert)
-    folder = cache_folder() / 'demonstrations' / f'{Path(task.name).name}-{key}'
+    if not args.env:
+        return list(read_log(expert_demonstrations(task, job, args.seed)))
+    env, expert = make_env(args, job.variant)[0], load_base(args.expert, task)
+    folder = (
+        cache_folder() / 'demonstrations' / f'{task.name}-{digest(task, job.demonstrations, args.seed, args.expert)}'
+    )
     return record_demonstrations(folder, env, task, expert, job.demonstrations, args.seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 import yaml
 
 from resfit_bringup import report
-from resfit_bringup.commands.evaluate import load_policy, newest_actor
+from resfit_bringup.commands.evaluate import load_policy
 from resfit_bringup.job import Job, load_job
 from resfit_bringup.pipeline import evaluate, train_and_save_base
+from resfit_bringup.runs import new_run, newest_actor
 from resfit_bringup.stages import collect_demonstrations, read_curve, train_on_graph
 from resfit_learner.bags import read_log
 from resfit_learner.checkpoint import latest_checkpoint
@@ -76,10 +76,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def open_run(given: Path | None, task: str, seed: int, job: Job) -> Path:
     """Make or take up a run folder and point runs/latest to it. Raises ConfigError."""
-    name = f'{time.strftime("%Y%m%d-%H%M%S")}-{Path(task).stem}-{seed}'
-    run_dir = (given or Path('runs') / name).absolute().resolve()
     about = {'task': task, 'seed': seed, 'job': json.loads(json.dumps(asdict(job)))}
     try:
+        run_dir = given.absolute() if given else new_run(task, seed)
         run_dir.mkdir(parents=True, exist_ok=True)
         file = run_dir / 'run.json'
         if file.exists():
@@ -94,13 +93,10 @@ def open_run(given: Path | None, task: str, seed: int, job: Job) -> Path:
                 )
         write_atomically(file, json.dumps(about, indent=2).encode())
         write_atomically(run_dir / 'learner.yaml', yaml.safe_dump(_plain(job.learner_config())).encode())
-        if given is None:
-            latest, temporary = run_dir.parent / 'latest', run_dir.parent / '.latest'
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(run_dir.name)
-            os.replace(temporary, latest)
     except OSError as error:
-        raise ConfigError(f'cannot write to {run_dir}: {error.strerror}; choose another place with --run') from None
+        raise ConfigError(
+            f'cannot write to {given or "runs"}: {error.strerror}; choose another place with --run'
+        ) from None
     return run_dir
 
 

@@ -1,0 +1,42 @@
+"""Run folders, and what a graph is given when the user names nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from resfit_bringup.job import load_job
+from resfit_bringup.pipeline import cached_base, expert_demonstrations
+from resfit_learner.bags import read_log
+from resfit_learner.checkpoint import latest_checkpoint
+from resfit_policy.task import ConfigError, load_task
+
+LATEST = Path('runs/latest')
+
+
+def new_run(task: str, seed: int) -> Path:
+    """A new folder in ``runs``, to which ``runs/latest`` points from now on. Raises OSError."""
+    name = f'{time.strftime("%Y%m%d-%H%M%S")}-{Path(task).stem}-{seed}'
+    run_dir = LATEST.parent.absolute() / name
+    run_dir.mkdir(parents=True)
+    temporary = LATEST.parent / '.latest'
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name)
+    os.replace(temporary, LATEST)
+    return run_dir
+
+
+def newest_actor(run_dir: Path) -> Path:
+    """The actor in a run's newest checkpoint. Raises ConfigError where there is none."""
+    checkpoint = latest_checkpoint(run_dir / 'checkpoints')
+    if checkpoint is None:
+        raise ConfigError(f'no checkpoint in {run_dir}: run "resfit train" first, or give --run or --weights')
+    return checkpoint / 'actor.safetensors'
+
+
+def prepare_simulated(task_name: str, seed: int) -> tuple[Path, Path]:
+    """Demonstrations of the scripted expert and a base trained on them, made once: (bags, base folder)."""
+    task, job = load_task(task_name), load_job(task_name)
+    demonstrations = expert_demonstrations(task, job, seed)
+    return demonstrations, cached_base(task, list(read_log(demonstrations)), job, seed)
