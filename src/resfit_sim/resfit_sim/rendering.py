@@ -57,7 +57,7 @@ def _osmesa_works() -> bool:
 
 
 def select_backend() -> str:
-    """'egl' or 'osmesa', or what MUJOCO_GL asks for. Raises RenderError when there is neither."""
+    """'egl' or 'osmesa', or which of them MUJOCO_GL asks for. Raises RenderError when there is neither."""
     wanted = os.environ.get('MUJOCO_GL', '').lower()
     if wanted in ('egl', 'osmesa'):
         return wanted
@@ -69,6 +69,7 @@ def select_backend() -> str:
 
 
 def _context(width: int, height: int) -> Any:
+    asked_for = os.environ.get('MUJOCO_GL', '')
     backend = select_backend()
     os.environ['MUJOCO_GL'] = backend  # the C library asks again when it loads OpenGL
     try:
@@ -79,6 +80,8 @@ def _context(width: int, height: int) -> Any:
         context = GLContext(width, height)
         context.make_current()
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        if backend == asked_for.lower():
+            raise RenderError(f'cannot render: MUJOCO_GL={asked_for} does not work here ({error}); unset it') from error
         raise RenderError(f'{HELP} ({backend}: {error})') from error
     return context
 

@@ -19,6 +19,7 @@ from resfit_msgs.srv import ResetScene
 from resfit_policy.convert import set_stamp, to_array
 from resfit_policy.ros import COMMAND, EVENT, SENSOR, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
+from resfit_sim.rendering import RenderError
 from resfit_sim.simulation import Simulation, SimulationError
 
 RESET_TIME = 1_000_000_000  # ns that a reset takes: whoever holds something from before sees that it is old
@@ -64,7 +65,10 @@ class SimNode(Node):
         period = 0.25 if parameters.lockstep else self.task.tick_ns * 1e-9
         look = self.repeat if parameters.lockstep else self.advance
         self.create_timer(period, look, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.publish()
+        try:
+            self.publish()
+        except RenderError as error:
+            raise ConfigError(f'{error}; or leave vision out') from None
 
     def on_command(self, message: Float64MultiArray) -> None:
         """Take a command; in lockstep it moves time on, unless it answers another tick than this one."""

@@ -112,3 +112,12 @@ def test_an_episode_without_pictures_needs_no_renderer() -> None:
     simulation.reset(0)
     simulation.apply(simulation.joint_positions())
     assert not simulation._cameras
+
+
+@pytest.mark.parametrize('renderer', ['osmesa', 'no_such_renderer'])
+def test_without_pictures_it_does_not_matter_which_renderer_is_asked_for(renderer: str) -> None:
+    """mujoco itself cannot be imported where it does not have the renderer."""
+    script = "from resfit_sim.env import VegaEnv; print(VegaEnv('woolly_ball').reset(seed=1)[0].shape)"
+    environment = {**os.environ, 'MUJOCO_GL': renderer}
+    ran = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, env=environment)
+    assert ran.stdout == '(35,)\n', ran.stderr

@@ -18,6 +18,7 @@ from resfit_policy.convert import image_to_rgb, stamp_ns
 from resfit_policy.ros import COMMAND, EVENT, SENSOR
 from resfit_policy.task import load_task
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
+from resfit_sim.rendering import _osmesa_works
 from resfit_sim.simulation import Simulation
 
 TASK = load_task('woolly_ball')
@@ -111,6 +112,23 @@ def test_cameras_are_published_at_control_steps(tmp_path: Path, probe: Probe) ->
             assert image.shape == (84, 84, 3) and image.std() > 5
         assert stamp_ns(shots[0][-1].header.stamp) == stamp_ns(shots[1][-1].header.stamp)
         assert node.end() == 0
+
+
+@pytest.mark.skipif(_osmesa_works(), reason='OSMesa draws where EGL does not')
+@pytest.mark.parametrize(
+    ('variable', 'value', 'advice'),
+    [('__EGL_VENDOR_LIBRARY_FILENAMES', '/nowhere', 'leave vision out'), ('MUJOCO_GL', 'osmesa', 'MUJOCO_GL=osmesa')],
+)
+def test_cameras_on_a_machine_that_cannot_draw_are_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, advice: str
+) -> None:
+    monkeypatch.delenv('MUJOCO_GL', raising=False)
+    monkeypatch.setenv(variable, value)
+    with isolated_domain():
+        node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', vision=True)
+        assert node.wait(40.0) == 2
+    assert 'Traceback' not in node.output
+    assert [advice in line for line in node.output.splitlines() if line.startswith('error: ')] == [True]
 
 
 def test_an_unknown_variant_is_one_clear_line(tmp_path: Path) -> None:
