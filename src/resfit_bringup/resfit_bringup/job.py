@@ -30,7 +30,6 @@ class Job:
     learner: dict[str, Any] = field(default_factory=dict)  # changes to the recipe
     steps: Count = 18_000  # online control steps (15 robot minutes at 20 Hz)
     evaluation_episodes: Count = 100  # per arm
-    reset_seconds: float = 0.0
 
     def learner_config(self, **changes: Any) -> LearnerConfig:
         """The recipe with this job's changes, and more. Raises ConfigError."""

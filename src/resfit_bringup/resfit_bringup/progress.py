@@ -6,6 +6,8 @@ import sys
 import time
 from types import TracebackType
 
+from resfit_learner.curve import WINDOW
+
 EVERY = 10.0  # s between lines where there is no terminal
 
 
@@ -55,7 +57,7 @@ class Progress:
         sys.stderr.flush()
 
 
-def window(success: list[bool], size: int = 50) -> str:
+def window(success: list[bool], size: int = WINDOW) -> str:
     """Success over the newest episodes, as text."""
     newest = success[-size:]
     return f'success {sum(newest) / len(newest):.0%} of last {len(newest)}' if newest else 'no episode yet'

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from resfit_learner.curve import WINDOW, Curve
 from resfit_learner.evaluation import Comparison, Rate, wilson
-from resfit_learner.training import WINDOW, Curve
 from resfit_policy.task import Task
 
 FIRST = 10  # episodes before the curve begins: fewer say nothing

@@ -11,7 +11,7 @@ from resfit_bringup.job import Job
 from resfit_bringup.pipeline import DEMONSTRATION_SEEDS, TRAINING_SEEDS, seeds
 from resfit_bringup.progress import Progress, window
 from resfit_bringup.runner import GraphError, Runner
-from resfit_learner.training import Curve
+from resfit_learner.curve import Curve
 from resfit_policy.task import ConfigError
 
 

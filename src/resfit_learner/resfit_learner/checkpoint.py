@@ -111,11 +111,6 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     learner.counters = Counters(updates=counters.updates, version=counters.version)
 
 
-def saved_sequence(folder: Path) -> int:
-    """Newest replay sequence number that was in the buffer at this checkpoint."""
-    return int(read_json(folder / 'learner.json')['counters']['sequence'])
-
-
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 

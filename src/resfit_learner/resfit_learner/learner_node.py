@@ -63,11 +63,11 @@ class LearnerNode(Node):
         demonstrations = [relabel(episode, base) for episode in read_log(Path(parameters.demonstrations))]
         config = load_config(parameters.recipe, parameters.config or None)
         self.learner = Learner(config, task, demonstrations, parameters.seed)
-        self.events = Events(self.folder / 'tensorboard')
         self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
         if self.checkpoint is not None:
             load_checkpoint(self.learner, self.checkpoint)
             self.get_logger().info(f'goes on from {self.checkpoint}')
+        self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
         self.newest = 0  # sequence number in the log
         self.asked = 0.0  # wall time of the pending request, 0: none
         self.last_publish = self.last_checkpoint = self.last_status = monotonic()
@@ -123,6 +123,7 @@ class LearnerNode(Node):
             try:
                 episode = read_episode_messages(record.episode, record.reward, record.steps)
                 self.learner.ingest(record.sequence, episode)
+                self.events.write_episode(episode)
             except ValueError as error:
                 self.get_logger().error(f'entry {record.sequence} is left out: {error}')
                 self.learner.counters.sequence = record.sequence

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 
+from resfit_learner.curve import Curve
 from resfit_learner.learner import Learner
 from resfit_learner.rollout import run_episode
 from resfit_policy.actor import unpack_actor
-from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.episode_log import Arm
 from resfit_policy.runtime import PolicyRuntime
-
-WINDOW = 50  # episodes in the success window
-
-
-@dataclass
-class Curve:
-    """Online episodes of a run, in order."""
-
-    steps: list[int] = field(default_factory=list)  # online steps at each episode's end
-    success: list[bool] = field(default_factory=list)
-
-    def add(self, episode: Episode) -> None:
-        self.steps.append((self.steps[-1] if self.steps else 0) + episode.length)
-        self.success.append(episode.success)
-
-    def windows(self, size: int = WINDOW) -> list[float]:
-        """Success over each ``size`` consecutive episodes (fewer where there are fewer)."""
-        if len(self.success) < size:
-            return [sum(self.success) / len(self.success)] if self.success else []
-        return [sum(self.success[end - size : end]) / size for end in range(size, len(self.success) + 1)]
 
 
 def train(

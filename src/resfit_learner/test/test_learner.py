@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resfit_learner.buffer import ReplayBuffer
-from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, saved_sequence
+from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from resfit_learner.config import LearnerConfig, load_config
 from resfit_learner.learner import Learner
 from resfit_learner.losses import actor_loss, critic_loss, td_target
@@ -59,7 +59,7 @@ def parameters(learner):
 
 
 def test_the_target_is_the_minimum_over_a_random_subset_of_heads():
-    learner = make_learner(replace(SMALL, target_noise=0.0, clamp_target=False))
+    learner = make_learner(replace(SMALL, target_noise=0.0, clamp_target=False, mc_share=0.0))
     batch = learner.offline.sample(8, learner.rng)
     actor, critic = learner.target_actor, learner.target_critic
     with torch.no_grad():
@@ -122,9 +122,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     run(first, range(1, 5))
     save_checkpoint(first, tmp_path)
     second = make_learner(seed=99)  # another seed: everything must come from the checkpoint
-    folder = latest_checkpoint(tmp_path)
-    load_checkpoint(second, folder)
-    for number in range(1, saved_sequence(folder) + 1):
+    load_checkpoint(second, latest_checkpoint(tmp_path))
+    for number in range(1, 5):  # again from the replay log
         second.ingest(number, make_episode(number, success=number % 3 == 0))
     assert second.owed == 0
     run(second, range(5, 9))

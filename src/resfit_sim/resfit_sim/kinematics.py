@@ -21,7 +21,6 @@ Side = Literal['R', 'L']
 
 ARM: dict[Side, slice] = {'R': slice(0, 7), 'L': slice(7, 14)}
 HAND: dict[Side, slice] = {'R': slice(14, 20), 'L': slice(20, 26)}  # th_j0, th_j1, then ff, mf, rf, lf
-HEAD = slice(26, 29)
 MIRROR = np.diag([1.0, -1.0, 1.0])
 # Elbow low and out, forearm forward: what the null space of the seventh joint leans towards.
 _RIGHT_REST = np.array([-1.99, -0.28, 0.14, -2.34, -0.24, -0.38, 0.46])

@@ -26,8 +26,9 @@ from resfit_learner.adapter import adapt
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel
 from resfit_learner.checkpoint import save_checkpoint
+from resfit_learner.curve import Curve
 from resfit_learner.learner import Learner
-from resfit_learner.training import Curve, train
+from resfit_learner.training import train
 from resfit_policy.base_policy import load_base
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, Task
