@@ -82,7 +82,7 @@ def describe(
 
 def action(process: Process, options: Options) -> Any:
     """The launch action of one process."""
-    common: dict[str, Any] = {'name': process.name, 'output': 'screen'}
+    common: dict[str, Any] = {'name': process.name, 'output': 'screen', 'additional_env': {'OMP_NUM_THREADS': '1'}}
     if process.essential:
         common['on_exit'] = Shutdown(reason=f'{process.name} has ended')
     if process.respawn:

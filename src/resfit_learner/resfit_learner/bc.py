@@ -29,6 +29,7 @@ class BcConfig:
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     state_noise: Annotated[float, Field(ge=0)] = 0.02  # std of input noise, in standard deviations
+    threads: Annotated[int, Field(ge=1)] = 1  # of torch: on small matrices more only get in each other's way
     min_std: Annotated[float, Field(gt=0)] = 0.01  # rad or m; floors the normaliser's standard deviations
 
 
@@ -51,6 +52,7 @@ def train_base(
             raise ConfigError(f'demonstration {episode.episode_id} was recorded for another task or robot')
         if not (np.isfinite(episode.state).all() and np.isfinite(episode.executed_action).all()):
             raise ConfigError(f'demonstration {episode.episode_id} holds values that are not finite')
+    torch.set_num_threads(config.threads)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     states, chunks = [], []

@@ -33,7 +33,7 @@ def wilson(successes: int, n: int) -> Rate:
     p = successes / n
     centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return Rate(p, n, max(0.0, centre - half), min(1.0, centre + half))
+    return Rate(p, n, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))  # p is in it, rounding or not
 
 
 def newcombe(first: Rate, second: Rate) -> tuple[float, float]:

@@ -135,6 +135,8 @@ class LearnerNode(Node):
         learner, until = self.learner, monotonic() + SLICE
         while learner.owed and monotonic() < until:
             learner.update()
+        if not rclpy.ok():  # a signal came meanwhile: close() saves what was learned
+            return
         now, updates = monotonic(), learner.counters.updates
         caught_up = not learner.owed and updates != self.published_updates
         if caught_up or (
