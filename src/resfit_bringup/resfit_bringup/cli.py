@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,32 +24,16 @@ COMMANDS = {
     'evaluate': 'base against base + residual on the same starts, interleaved',
     'bag': 'look into episode bags: list, show, check',
 }
+PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and say in one line what went wrong and what to do; exit code 0 only on success."""
-    parser = argparse.ArgumentParser(
-        prog='resfit', description='ResFiT for ROS 2: residual off-policy RL over a frozen policy.'
-    )
-    verbs = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     words = sys.argv[1:] if arguments is None else arguments
-    chosen = next((word for word in words if not word.startswith('-')), None)
-    for name, about in COMMANDS.items():
-        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
-        if name == chosen:  # the others' imports (torch, mujoco) would only make --help slow
-            os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
-            module = importlib.import_module(f'resfit_bringup.commands.{name}')
-            verb.add_argument(
-                '--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)'
-            )
-            verb.add_argument('--seed', type=int, default=0, help='seed of all that is random (default: %(default)s)')
-            verb.add_argument('--json', type=Path, metavar='FILE', help='write the result there as JSON')
-            module.add_arguments(verb)
-            verb.set_defaults(run=module.run)
-    args = parser.parse_args(words)
-    logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stderr)
-    logging.getLogger('resfit_bringup').setLevel(logging.INFO)  # libraries only where something is wrong
+    args = argparse.Namespace(command='', resume=None)
     try:
+        parse(words, args)
+        logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
         if args.json is not None:
             check_writable(args.json)
         result: dict[str, Any] = args.run(args)
@@ -59,8 +44,44 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(f'resfit {args.command}: stopped', file=sys.stderr)  # noqa: T201
+        if args.resume is not None:
+            again = shlex.join([PROGRAM, *words, *args.resume])
+            print(f'nothing is lost; go on with: {again}', file=sys.stderr)  # noqa: T201
         return 130
     return 0
+
+
+def parse(words: list[str], args: argparse.Namespace) -> None:
+    """Parse the command line into ``args``; ``args.run`` is the command's function.
+
+    A command whose work can be gone on with sets ``args.resume``: the arguments to add for that.
+    """
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description='ResFiT for ROS 2: residual off-policy RL over a frozen policy.'
+    )
+    verbs = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    chosen = next((word for word in words if not word.startswith('-')), None)
+    for name, about in COMMANDS.items():
+        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
+        if name == chosen:  # the others' imports (torch, mujoco) would only make --help slow
+            os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
+            module = importlib.import_module(f'resfit_bringup.commands.{name}')
+            verb.add_argument(
+                '--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)'
+            )
+            verb.add_argument('--seed', type=seed, default=0, help='seed of all that is random (default: %(default)s)')
+            verb.add_argument('--json', type=Path, metavar='FILE', help='write the result there as JSON')
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    parser.parse_args(words, args)
+
+
+def seed(text: str) -> int:
+    """A number that every random generator takes, also when scenes count on from a multiple. Raises ValueError."""
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise ValueError(text)
+    return value
 
 
 def check_writable(path: Path) -> None:

@@ -20,11 +20,18 @@ def new_run(task: str, seed: int) -> Path:
     name = f'{time.strftime("%Y%m%d-%H%M%S")}-{Path(task).stem}-{seed}'
     run_dir = LATEST.parent.absolute() / name
     run_dir.mkdir(parents=True)
+    point_latest(run_dir)
+    return run_dir
+
+
+def point_latest(run_dir: Path) -> None:
+    """Point ``runs/latest`` to a run folder, if it is one of those in ``runs``. Raises OSError."""
+    if run_dir.parent != LATEST.parent.absolute():
+        return
     temporary = LATEST.parent / '.latest'
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(name)
+    temporary.symlink_to(run_dir.name)
     os.replace(temporary, LATEST)
-    return run_dir
 
 
 def newest_actor(run_dir: Path) -> Path:

@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = load_job(args.task, args.job, demonstrations=args.episodes)
     if args.out.is_file():
         raise ConfigError(f'{args.out} is a file: give a folder')
+    args.resume = []
     curve = collect_demonstrations(args.out, args.task, job, args.seed)
     successes = sum(curve.success)
     print(f'{len(curve.success)} episodes in {args.out}/episodes, {successes} of them successes')  # noqa: T201

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from resfit_bringup import report
 from resfit_bringup.commands.evaluate import load_policy
 from resfit_bringup.job import Job, load_job
 from resfit_bringup.pipeline import evaluate, train_and_save_base
-from resfit_bringup.runs import new_run, newest_actor
+from resfit_bringup.runs import new_run, newest_actor, point_latest
 from resfit_bringup.stages import collect_demonstrations, read_curve, train_on_graph
 from resfit_learner.bags import read_log
 from resfit_learner.checkpoint import latest_checkpoint
+from resfit_learner.curve import Curve
 from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError, Task, read_json
 from resfit_sim.env import VegaEnv
@@ -47,26 +49,41 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.task, args.job, steps=args.steps, demonstrations=args.demonstrations, evaluation_episodes=args.episodes
     )
     env = VegaEnv(args.task, variant=job.variant)
-    task = env.task
     run_dir = open_run(args.run_dir, args.task, args.seed, job)
     log.info('run folder: %s', run_dir)
+    args.resume = [] if args.run_dir else ['--run', str(run_dir)]
+    file = run_dir / 'wall_s.json'
+    before = float(json.loads(file.read_text())) if file.exists() else 0.0
 
-    demonstrations, base = run_dir / 'demonstrations', run_dir / 'base'
+    def wall() -> float:
+        """Seconds of all tries together, so that a resumed run does not look faster than it was."""
+        return before + time.monotonic() - started
+
+    try:
+        return stages(env, run_dir, job, args, wall)
+    finally:
+        write_atomically(file, json.dumps(wall()).encode())
+
+
+def stages(
+    env: VegaEnv, run_dir: Path, job: Job, args: argparse.Namespace, wall: Callable[[], float]
+) -> dict[str, Any]:
+    """What ``run`` does in its run folder; what an earlier try has finished is left as it is."""
+    task, demonstrations, base = env.task, run_dir / 'demonstrations', run_dir / 'base'
     if not (base / 'policy.json').exists():
         if len(read_curve(demonstrations).success) < job.demonstrations:
             collect_demonstrations(demonstrations, args.task, job, args.seed)
         train_and_save_base(base, task, list(read_log(demonstrations)), job, args.seed)
     curve = read_curve(run_dir)
-    if not curve.steps or curve.steps[-1] < job.steps:
+    if not learned(run_dir, curve, job):
         curve = train_on_graph(run_dir, args.task, job, args.seed, demonstrations, base)
 
     runtime = load_policy(env, base, newest_actor(run_dir))
     comparison, base_episodes, resfit_episodes = evaluate(env, runtime, job.evaluation_episodes, args.seed)
     print(report.table(comparison))  # noqa: T201
     summary = report.summarise(
-        task, args.seed, curve, comparison, elapsed(run_dir, time.monotonic() - started),
-        recipe=job.recipe, **learner_figures(run_dir, job),
-    )  # fmt: skip
+        task, args.seed, curve, comparison, wall(), recipe=job.recipe, **learner_figures(run_dir, job)
+    )
     write_atomically(run_dir / 'summary.json', (json.dumps(summary, indent=2) + '\n').encode())
     report.learning_curve(run_dir / 'learning_curve.png', task, curve, comparison)
     make_video(run_dir / 'before_after.gif', task, job, runtime, base_episodes, resfit_episodes)
@@ -78,8 +95,9 @@ def open_run(given: Path | None, task: str, seed: int, job: Job) -> Path:
     """Make or take up a run folder and point runs/latest to it. Raises ConfigError."""
     about = {'task': task, 'seed': seed, 'job': json.loads(json.dumps(asdict(job)))}
     try:
-        run_dir = given.absolute() if given else new_run(task, seed)
+        run_dir = given.absolute().resolve() if given else new_run(task, seed)
         run_dir.mkdir(parents=True, exist_ok=True)
+        point_latest(run_dir)
         file = run_dir / 'run.json'
         if file.exists():
             before = read_json(file)
@@ -104,23 +122,29 @@ def _plain(config: Any) -> Any:
     return json.loads(json.dumps(asdict(config)))
 
 
-def elapsed(run_dir: Path, seconds: float) -> float:
-    """Wall time of all tries together, so that a resumed run does not look faster than it was."""
-    file = run_dir / 'wall_s.json'
-    before = json.loads(file.read_text()) if file.exists() else 0.0
-    write_atomically(file, json.dumps(before + seconds).encode())
-    return float(before + seconds)
+def counters(run_dir: Path) -> dict[str, int] | None:
+    """How far the learner was at its newest checkpoint; None without one."""
+    checkpoint = latest_checkpoint(run_dir / 'checkpoints')
+    return None if checkpoint is None else dict(read_json(checkpoint / 'learner.json')['counters'])
+
+
+def learned(run_dir: Path, curve: Curve, job: Job) -> bool:
+    """All online steps are made, and the learner has used them."""
+    done, config = counters(run_dir), job.learner_config()
+    if done is None or not curve.steps or curve.steps[-1] < job.steps:
+        return False
+    owed = round((curve.steps[-1] - config.min_steps) * config.utd)
+    return done['env_steps'] >= curve.steps[-1] and done['updates'] >= owed
 
 
 def learner_figures(run_dir: Path, job: Job) -> dict[str, Any]:
     """Updates done, and the update-to-data ratio that was really held."""
-    checkpoint = latest_checkpoint(run_dir / 'checkpoints')
-    if checkpoint is None:
+    done = counters(run_dir)
+    if done is None:
         return {}
-    counters = read_json(checkpoint / 'learner.json')['counters']
-    learned_from = counters['env_steps'] - job.learner_config().min_steps
-    utd = counters['updates'] / learned_from if learned_from > 0 else 0.0
-    return {'updates': counters['updates'], 'utd': round(utd, 3), 'utd_configured': job.learner_config().utd}
+    learned_from = done['env_steps'] - job.learner_config().min_steps
+    utd = done['updates'] / learned_from if learned_from > 0 else 0.0
+    return {'updates': done['updates'], 'utd': round(utd, 3), 'utd_configured': job.learner_config().utd}
 
 
 def make_video(path: Path, task: Task, job: Job, runtime: Any, base: Any, resfit: Any) -> None:
