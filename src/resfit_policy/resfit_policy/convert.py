@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from resfit_policy.episode_log import Arm, Episode, Flag, Phase, StepRecord, build_episode
 from resfit_policy.observation import NO_IMAGES, Float
 
-BULK = {'rgb8': (3, None), 'bgr8': (3, cv2.COLOR_BGR2RGB), 'mono8': (1, cv2.COLOR_GRAY2RGB)}
+try:
+    from cv_bridge import CvBridge
+except ImportError:  # the ROS wheels have none
+    CvBridge = None
+
+# Encoding of an image: its channels, and OpenCV's conversion to RGB.
+ENCODINGS = {'rgb8': (3, None), 'bgr8': (3, cv2.COLOR_BGR2RGB), 'mono8': (1, cv2.COLOR_GRAY2RGB)}
 
 
 def stamp_ns(stamp: Any) -> int:
@@ -38,23 +44,32 @@ def to_array(values: NDArray[Any], code: str = 'f') -> array.array[Any]:
 
 
 def image_to_rgb(message: Any, size: int) -> NDArray[np.uint8]:
-    """sensor_msgs/Image -> (size, size, 3) uint8 RGB: what cv_bridge gives, without needing it.
+    """sensor_msgs/Image -> (size, size, 3) uint8 RGB, by cv_bridge where it is installed.
 
-    Raises ValueError for another encoding or a wrong data length.
+    Raises ValueError for an encoding that is not in BULK or a wrong data length.
     """
-    if message.encoding not in BULK:
-        raise ValueError(f'image encoding "{message.encoding}" is not one of {", ".join(BULK)}')
-    channels, code = BULK[message.encoding]
-    data = np.frombuffer(message.data, np.uint8)
-    if len(data) != message.height * message.step or message.step < message.width * channels:
-        raise ValueError(f'image of {message.width} x {message.height} has {len(data)} bytes')
-    rows = data.reshape(message.height, message.step)[:, : message.width * channels]
-    image: NDArray[Any] = rows.reshape(message.height, message.width, channels)
-    if code is not None:
-        image = cv2.cvtColor(image, code)
+    check_image(message)
+    image = decode(message) if BRIDGE is None else BRIDGE.imgmsg_to_cv2(message, 'rgb8')
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(image, np.uint8)
+
+
+def check_image(message: Any) -> None:
+    """Raises ValueError for a message whose size and data do not belong together."""
+    if message.encoding not in BULK:
+        raise ValueError(f'image encoding "{message.encoding}" is not one of {", ".join(BULK)}')
+    channels = BULK[message.encoding][0]
+    if len(message.data) != message.height * message.step or message.step < message.width * channels:
+        raise ValueError(f'image of {message.width} x {message.height} has {len(message.data)} bytes')
+
+
+def decode(message: Any) -> NDArray[np.uint8]:
+    """What cv_bridge makes of a checked image message, byte by byte, without it: (H, W, 3) uint8 RGB."""
+    channels, code = BULK[message.encoding]
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : message.width * channels]
+    image = rows.reshape(message.height, message.width, channels)
+    return image if code is None else np.asarray(cv2.cvtColor(image, code), np.uint8)
 
 
 def fill_step(message: Any, episode_id: int, record: StepRecord, ages: list[float]) -> Any:
