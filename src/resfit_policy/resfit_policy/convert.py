@@ -46,27 +46,22 @@ def to_array(values: NDArray[Any], code: str = 'f') -> array.array[Any]:
 def image_to_rgb(message: Any, size: int) -> NDArray[np.uint8]:
     """sensor_msgs/Image -> (size, size, 3) uint8 RGB, by cv_bridge where it is installed.
 
-    Raises ValueError for an encoding that is not in BULK or a wrong data length.
+    Raises ValueError for another encoding than those of ENCODINGS, or a wrong data length.
     """
-    check_image(message)
-    image = decode(message) if BRIDGE is None else BRIDGE.imgmsg_to_cv2(message, 'rgb8')
+    if message.encoding not in ENCODINGS:
+        raise ValueError(f'image encoding "{message.encoding}" is not one of {", ".join(ENCODINGS)}')
+    channels = ENCODINGS[message.encoding][0]
+    if len(message.data) != message.height * message.step or message.step < message.width * channels:
+        raise ValueError(f'image of {message.width} x {message.height} has {len(message.data)} bytes')
+    image = unpack_image(message) if CvBridge is None else CvBridge().imgmsg_to_cv2(message, 'rgb8')
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(image, np.uint8)
 
 
-def check_image(message: Any) -> None:
-    """Raises ValueError for a message whose size and data do not belong together."""
-    if message.encoding not in BULK:
-        raise ValueError(f'image encoding "{message.encoding}" is not one of {", ".join(BULK)}')
-    channels = BULK[message.encoding][0]
-    if len(message.data) != message.height * message.step or message.step < message.width * channels:
-        raise ValueError(f'image of {message.width} x {message.height} has {len(message.data)} bytes')
-
-
-def decode(message: Any) -> NDArray[np.uint8]:
-    """What cv_bridge makes of a checked image message, byte by byte, without it: (H, W, 3) uint8 RGB."""
-    channels, code = BULK[message.encoding]
+def unpack_image(message: Any) -> NDArray[np.uint8]:
+    """What cv_bridge makes of a whole image message, byte by byte, without it: (H, W, 3) uint8 RGB."""
+    channels, code = ENCODINGS[message.encoding]
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : message.width * channels]
     image = rows.reshape(message.height, message.width, channels)
     return image if code is None else np.asarray(cv2.cvtColor(image, code), np.uint8)

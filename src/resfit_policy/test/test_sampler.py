@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from resfit_policy.convert import image_to_rgb
+from resfit_policy.convert import image_to_rgb, unpack_image
 from resfit_policy.pacing import Pacer
 from resfit_policy.sampler import NotReady, Sampler, pose_features
 from resfit_policy.task import load_task
@@ -92,7 +92,8 @@ def image(encoding: str, pixels: np.ndarray, padding: int = 0) -> SimpleNamespac
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
     data = np.pad(rows, ((0, 0), (0, padding))).tobytes()
-    return SimpleNamespace(encoding=encoding, height=height, width=width, step=rows.shape[1] + padding, data=data)
+    step = rows.shape[1] + padding
+    return SimpleNamespace(encoding=encoding, height=height, width=width, step=step, data=data, is_bigendian=0)
 
 
 def test_images_convert_whatever_their_encoding_and_row_padding() -> None:
@@ -106,6 +107,15 @@ def test_images_convert_whatever_their_encoding_and_row_padding() -> None:
     broken.data = broken.data[:-1]
     with pytest.raises(ValueError, match='bytes'):
         image_to_rgb(broken, 84)
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8'])
+@pytest.mark.parametrize('padding', [0, 6])
+def test_images_are_to_the_byte_what_cv_bridge_gives(encoding: str, padding: int) -> None:
+    bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is not part of the ROS wheels').CvBridge()
+    shape = (48, 64) if encoding == 'mono8' else (48, 64, 3)
+    message = image(encoding, np.random.default_rng(1).integers(0, 255, shape, np.uint8), padding)
+    np.testing.assert_array_equal(unpack_image(message), bridge.imgmsg_to_cv2(message, 'rgb8'))
 
 
 def test_steps_fall_on_the_grid_of_the_first_stamp_and_end_at_the_horizon() -> None:
