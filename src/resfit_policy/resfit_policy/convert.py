@@ -53,7 +53,10 @@ def image_to_rgb(message: Any, size: int) -> NDArray[np.uint8]:
     channels = ENCODINGS[message.encoding][0]
     if len(message.data) != message.height * message.step or message.step < message.width * channels:
         raise ValueError(f'image of {message.width} x {message.height} has {len(message.data)} bytes')
-    image = unpack_image(message) if CvBridge is None else CvBridge().imgmsg_to_cv2(message, 'rgb8')
+    if CvBridge is None or message.step % channels:  # cv_bridge takes every row for whole pixels
+        image = unpack_image(message)
+    else:
+        image = CvBridge().imgmsg_to_cv2(message, 'rgb8')
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(image, np.uint8)
