@@ -54,7 +54,7 @@ def image_to_rgb(message: Any, size: int) -> NDArray[np.uint8]:
     if len(message.data) != message.height * message.step or message.step < message.width * channels:
         raise ValueError(f'image of {message.width} x {message.height} has {len(message.data)} bytes')
     if CvBridge is None or message.step % channels:  # cv_bridge takes every row for whole pixels
-        image = unpack_image(message)
+        image: NDArray[Any] = unpack_image(message)
     else:
         image = CvBridge().imgmsg_to_cv2(message, 'rgb8')
     if image.shape[:2] != (size, size):
