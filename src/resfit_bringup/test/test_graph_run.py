@@ -22,13 +22,18 @@ from resfit_bringup.runner import GraphError, Runner
 from resfit_learner.bags import read_log
 from resfit_learner.bc import BcConfig, train_base
 from resfit_learner.checkpoint import latest_checkpoint
+from resfit_learner.rollout import run_episode
 from resfit_learner.transitions import build_transitions
 from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
 from resfit_policy.base_policy import save_base
 from resfit_policy.convert import read_episode_messages
+from resfit_policy.episode_log import Arm
 from resfit_policy.ros import EVENT, LATCHED, LOG
+from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, load_task
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain
+from resfit_sim.env import VegaEnv
+from resfit_sim.experts import make_expert
 
 EXPERT = 'resfit_sim.experts:unseen'
 STEPS = 1500  # about 13 episodes
@@ -83,6 +88,17 @@ def train(folder: Path, demonstrations: Path, base: str) -> Graph:
 def index(folder: Path) -> list[dict[str, Any]]:
     path = folder / 'episodes' / 'index.json'
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_an_episode_on_the_graph_is_the_one_in_process(demonstrations: Path) -> None:
+    env = VegaEnv('woolly_ball', variant='unseen')
+    runtime = PolicyRuntime(env.task, make_expert('woolly_ball', 'unseen'))
+    for there in read_log(demonstrations):
+        here = run_episode(env, runtime, seed=there.seed, arm=Arm.BASE)
+        assert (here.length, here.outcome) == (there.length, there.outcome)
+        # not to the bit: the simulation on the graph has stood at its start for some ticks
+        np.testing.assert_allclose(here.state, there.state, atol=1e-5)
+        np.testing.assert_allclose(here.executed_action, there.executed_action, atol=1e-5)
 
 
 def test_collecting_records_successful_episodes_on_the_seeds_asked_for(demonstrations: Path) -> None:
