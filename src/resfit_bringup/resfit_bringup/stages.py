@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from resfit_bringup.graph import Graph, Options, collect_graph, train_graph
 from resfit_bringup.job import Job
@@ -13,6 +15,19 @@ from resfit_bringup.progress import Progress, window
 from resfit_bringup.runner import GraphError, Runner
 from resfit_learner.curve import Curve
 from resfit_policy.task import ConfigError
+
+
+def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the commands that start the graph have in common."""
+    parser.add_argument('--namespace', default='', help='ROS namespace of all nodes and topics')
+    parser.add_argument('--rviz', action='store_true', help='show robot, objects and episodes in RViz')
+
+
+def graph_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the graph from ``add_graph_arguments``. Raises ConfigError where they cannot be met."""
+    given = {'namespace': args.namespace, 'rviz': args.rviz}
+    Options(run_dir=Path(), task=args.task, **given)
+    return given
 
 
 def read_curve(run_dir: Path) -> Curve:
@@ -34,8 +49,11 @@ def read_curve(run_dir: Path) -> Curve:
     return curve
 
 
-def collect_demonstrations(folder: Path, task: str, job: Job, seed: int) -> Curve:
-    """Run the scripted expert on the graph until ``folder`` holds the job's demonstrations."""
+def collect_demonstrations(folder: Path, task: str, job: Job, seed: int, **given: Any) -> Curve:
+    """Run the scripted expert on the graph until ``folder`` holds the job's demonstrations.
+
+    ``given``: options of the graph, as ``graph_options`` makes them.
+    """
     options = Options(
         run_dir=folder,
         task=task,
@@ -43,6 +61,7 @@ def collect_demonstrations(folder: Path, task: str, job: Job, seed: int) -> Curv
         base=f'resfit_sim.experts:{job.demonstrated}',
         variant=job.demonstrated,
         max_episodes=job.demonstrations,
+        **given,
     )
     with Progress('demonstrations', job.demonstrations, 'episodes') as progress:
 
@@ -54,8 +73,13 @@ def collect_demonstrations(folder: Path, task: str, job: Job, seed: int) -> Curv
     return read_curve(folder)
 
 
-def train_on_graph(run_dir: Path, task: str, job: Job, seed: int, demonstrations: Path, base: Path) -> Curve:
-    """Run policy, learner and simulation until the replay log holds the job's online steps."""
+def train_on_graph(
+    run_dir: Path, task: str, job: Job, seed: int, demonstrations: Path, base: Path, **given: Any
+) -> Curve:
+    """Run policy, learner and simulation until the replay log holds the job's online steps.
+
+    ``given``: options of the graph, as ``graph_options`` makes them.
+    """
     options = Options(
         run_dir=run_dir,
         task=task,
@@ -63,6 +87,7 @@ def train_on_graph(run_dir: Path, task: str, job: Job, seed: int, demonstrations
         base=str(base),
         variant=job.variant,
         max_steps=job.steps,
+        **given,
     )
     graph = train_graph(
         options, demonstrations=str(demonstrations), recipe=job.recipe, learner_config=str(run_dir / 'learner.yaml')

@@ -123,6 +123,25 @@ def test_a_wrong_task_is_named(
     assert not (tmp_path / 'x').exists()
 
 
+@pytest.mark.parametrize('command', [['collect', '--out'], ['train', '--run']])
+def test_rviz_without_a_display_is_refused_before_anything_is_made(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    assert 'needs a display' in failed(capsys, *command, tmp_path / 'new', '--rviz')
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize('command', ['expert', 'evaluate'])
+def test_impossible_numbers_and_variants_are_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert '1 or more' in failed(capsys, command, '--episodes', '0')
+    assert 'demonstrated, unseen' in failed(capsys, command, '--variant', 'huge')
+    with pytest.raises(SystemExit):
+        cli.main([command, '--seed', '-1'])
+    assert 'seed' in capsys.readouterr().err
+
+
 def test_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = tmp_path / 'job.yaml'
     job.write_text('stepz: 3\n')

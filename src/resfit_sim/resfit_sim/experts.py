@@ -234,7 +234,7 @@ class PackageHandoverExpert(ScriptedExpert):
 
 
 def make_expert(task_name: str, variant: str) -> BasePolicy:
-    """The demonstrator of one task. Raises ValueError for a task or variant without one."""
+    """The demonstrator of one task. Raises ConfigError for a task or variant without one."""
     layout(task_name, variant)  # names what there is
     kinds = {'woolly_ball': WoollyBallExpert, 'package_handover': PackageHandoverExpert}
     return kinds[task_name](load_task(task_name), variant)

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_policy.task import ConfigError
 from resfit_sim import looks
 from resfit_sim.model import COLLISION, build_robot
 
@@ -56,11 +57,11 @@ _SIZES: dict[str, dict[str, tuple[tuple[float, ...], float]]] = {
 
 
 def layout(task_name: str, variant: str) -> Layout:
-    """The layout of one task and variant. Raises ValueError that lists what there is."""
+    """The layout of one task and variant. Raises ConfigError that lists what there is."""
     if task_name not in _SIZES:
-        raise ValueError(f'no simulated scene for task "{task_name}": there are {", ".join(_SIZES)}')
+        raise ConfigError(f'no simulated scene for task "{task_name}": there are {", ".join(_SIZES)}')
     if variant not in VARIANTS:
-        raise ValueError(f'no variant "{variant}": choose one of {", ".join(VARIANTS)}')
+        raise ConfigError(f'no variant "{variant}": choose one of {", ".join(VARIANTS)}')
     size, mass = _SIZES[task_name][variant]
     if task_name == 'woolly_ball':
         return Layout(

@@ -43,10 +43,7 @@ class SimNode(Node):
         super().__init__('sim_node')
         self.parameters = parameters = declare(self, Parameters)
         self.task = load_task(parameters.task)
-        try:
-            self.simulation = Simulation(self.task, parameters.variant)
-        except (KeyError, ValueError) as error:
-            raise ConfigError(f'no simulation of {parameters.task}, variant {parameters.variant}: {error}') from None
+        self.simulation = Simulation(self.task, parameters.variant)
         self.names = list(self.task.robot.names)
         self.now = RESET_TIME  # ns, stamp of the current tick
         self.tick = 0  # since the last reset

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from resfit_policy.task import Task
+from resfit_policy.task import ConfigError, Task
 from resfit_sim.model import set_joints
 from resfit_sim.rendering import Camera
 from resfit_sim.scene import TABLE_TOP, Layout, build_scene, layout
@@ -49,7 +49,7 @@ class Simulation:
         self.data = mujoco.MjData(self.model)
         names = [self.model.actuator(i).name for i in range(self.model.nu)]
         if names != list(task.robot.names):
-            raise ValueError(f'task "{task.name}" is for other joints than the simulated Vega has: {names}')
+            raise ConfigError(f'task "{task.name}" is for other joints than the simulated Vega has: {names}')
         joints = self.model.actuator_trnid[:, 0]
         self._qpos, self._qvel = self.model.jnt_qposadr[joints], self.model.jnt_dofadr[joints]
         self._limits = task.robot.lower, task.robot.upper

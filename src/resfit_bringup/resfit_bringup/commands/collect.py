@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resfit_bringup.job import load_job
-from resfit_bringup.stages import collect_demonstrations
+from resfit_bringup.stages import add_graph_arguments, collect_demonstrations, graph_options
 from resfit_policy.task import ConfigError
 
 
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--episodes', type=int, help="episodes to record (default: the job's demonstrations)")
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
+    add_graph_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -24,8 +25,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = load_job(args.task, args.job, demonstrations=args.episodes)
     if args.out.is_file():
         raise ConfigError(f'{args.out} is a file: give a folder')
+    given = graph_options(args)
     args.resume = []
-    curve = collect_demonstrations(args.out, args.task, job, args.seed)
+    curve = collect_demonstrations(args.out, args.task, job, args.seed, **given)
     successes = sum(curve.success)
     print(f'{len(curve.success)} episodes in {args.out}/episodes, {successes} of them successes')  # noqa: T201
     return {'task': args.task, 'seed': args.seed, 'episodes': len(curve.success), 'successes': successes}

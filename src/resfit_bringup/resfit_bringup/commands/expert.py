@@ -11,6 +11,7 @@ from resfit_learner.evaluation import mean_steps, wilson
 from resfit_learner.rollout import run_episode
 from resfit_policy.episode_log import Arm
 from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.task import ConfigError
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
 
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Starts are those of seeds ``seed * 1000 + i``."""
+    if args.episodes < 1:
+        raise ConfigError('--episodes must be 1 or more')
     env = VegaEnv(args.task, variant=args.variant)
     runtime = PolicyRuntime(env.task, make_expert(env.task.name, args.variant))
     episodes = []

@@ -18,7 +18,13 @@ from resfit_bringup.commands.evaluate import load_policy
 from resfit_bringup.job import Job, load_job
 from resfit_bringup.pipeline import evaluate, train_and_save_base
 from resfit_bringup.runs import new_run, newest_actor, point_latest
-from resfit_bringup.stages import collect_demonstrations, read_curve, train_on_graph
+from resfit_bringup.stages import (
+    add_graph_arguments,
+    collect_demonstrations,
+    graph_options,
+    read_curve,
+    train_on_graph,
+)
 from resfit_learner.bags import read_log
 from resfit_learner.checkpoint import latest_checkpoint
 from resfit_learner.curve import Curve
@@ -40,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--steps', type=int, help="online control steps (default: the job's)")
     parser.add_argument('--demonstrations', type=int, help="expert episodes to record (default: the job's)")
     parser.add_argument('--episodes', type=int, help="evaluation episodes per arm (default: the job's)")
+    add_graph_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -48,6 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = load_job(
         args.task, args.job, steps=args.steps, demonstrations=args.demonstrations, evaluation_episodes=args.episodes
     )
+    given = graph_options(args)
     env = VegaEnv(args.task, variant=job.variant)
     run_dir = open_run(args.run_dir, args.task, args.seed, job)
     log.info('run folder: %s', run_dir)
@@ -60,23 +68,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return before + time.monotonic() - started
 
     try:
-        return stages(env, run_dir, job, args, wall)
+        return stages(env, run_dir, job, args, given, wall)
     finally:
         write_atomically(file, json.dumps(wall()).encode())
 
 
 def stages(
-    env: VegaEnv, run_dir: Path, job: Job, args: argparse.Namespace, wall: Callable[[], float]
+    env: VegaEnv,
+    run_dir: Path,
+    job: Job,
+    args: argparse.Namespace,
+    given: dict[str, Any],
+    wall: Callable[[], float],
 ) -> dict[str, Any]:
     """What ``run`` does in its run folder; what an earlier try has finished is left as it is."""
     task, demonstrations, base = env.task, run_dir / 'demonstrations', run_dir / 'base'
     if not (base / 'policy.json').exists():
         if len(read_curve(demonstrations).success) < job.demonstrations:
-            collect_demonstrations(demonstrations, args.task, job, args.seed)
+            collect_demonstrations(demonstrations, args.task, job, args.seed, **given)
         train_and_save_base(base, task, list(read_log(demonstrations)), job, args.seed)
     curve = read_curve(run_dir)
     if not learned(run_dir, curve, job):
-        curve = train_on_graph(run_dir, args.task, job, args.seed, demonstrations, base)
+        curve = train_on_graph(run_dir, args.task, job, args.seed, demonstrations, base, **given)
 
     runtime = load_policy(env, base, newest_actor(run_dir))
     comparison, base_episodes, resfit_episodes = evaluate(env, runtime, job.evaluation_episodes, args.seed)
