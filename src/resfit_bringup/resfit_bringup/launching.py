@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchDescription
 from resfit_bringup.graph import Graph, Options, Process
-from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY
+from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY, refuse_others
 from resfit_bringup.runs import new_run
 from resfit_policy.task import ConfigError
 
@@ -75,6 +75,7 @@ def describe(
             if item.name in ARGUMENTS
         }
         graph = make(Options(**values), **{name: texts[name] for name in extra})
+        refuse_others(graph)
         return [action(process, graph.options) for process in graph.processes]
 
     return LaunchDescription([*declared, OpaqueFunction(function=start)])

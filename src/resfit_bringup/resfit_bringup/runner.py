@@ -51,7 +51,7 @@ class Runner:
 
     def __enter__(self) -> Runner:
         try:
-            _refuse_others(self.graph)
+            refuse_others(self.graph)
             for process in self.graph.processes:
                 self.start(process)
         except BaseException:
@@ -193,7 +193,7 @@ def _lock_domain(options: Options) -> IO[str]:
     return lock
 
 
-def _refuse_others(graph: Graph) -> None:
+def refuse_others(graph: Graph) -> None:
     """Raises ConfigError when nodes of this graph's names are already there, started by somebody else."""
     import rclpy
 
