@@ -1,6 +1,6 @@
 """Speed of the graph in lockstep with the learner idle: env steps/s, control step, CPU per process.
 
-    source setup.bash && python benchmarks/graph_speed.py --episodes 20
+source setup.bash && python benchmarks/graph_speed.py --episodes 20
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from resfit_bringup.graph import Options, collect_graph
 from resfit_bringup.runner import Runner
 from resfit_learner.bags import STEP, episode_folders, read_messages

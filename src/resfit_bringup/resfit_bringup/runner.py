@@ -113,15 +113,20 @@ class Runner:
         return True
 
     def stop(self) -> None:
-        """End every process, the last started first, within a bounded time."""
+        """End every process, the last started first, within a bounded time; at a second Ctrl-C, all at once."""
         if self._ended:
             return
         self._ended = True
-        for process in reversed(self.graph.processes):
-            child = self._running.get(process.name)
-            if child is not None:
-                _end(child)
-        self._lock.close()
+        try:
+            for process in reversed(self.graph.processes):
+                child = self._running.get(process.name)
+                if child is not None:
+                    _end(child)
+        finally:
+            for child in self._running.values():
+                if child.poll() is None:
+                    child.kill()
+            self._lock.close()
 
     def _failure(self, process: Process, code: int) -> str:
         log = self.logs / f'{process.name}.log'

@@ -212,13 +212,15 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize('how', [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGKILL]])
 def test_the_end_of_the_run_is_the_end_of_every_process_and_nothing_is_lost(
-    tmp_path: Path, how: signal.Signals
+    tmp_path: Path, how: list[signal.Signals]
 ) -> None:
     process, pids = start_script(tmp_path)
     assert len(pids) == 5 and all(alive(pid) for pid in pids)
-    process.send_signal(how)
+    for number in how:
+        process.send_signal(number)
+        time.sleep(0.1)
     process.wait(30)
     end = time.monotonic() + 15
     while any(alive(pid) for pid in pids):
@@ -228,6 +230,23 @@ def test_the_end_of_the_run_is_the_end_of_every_process_and_nothing_is_lost(
     assert len(list(read_log(tmp_path))) == len(entries) >= 1
     for log in (tmp_path / 'log').glob('*.log'):
         assert 'Traceback' not in log.read_text(), log.name
+
+
+def test_a_killed_policy_costs_its_episode_and_no_half_of_one_is_learned_from(tmp_path: Path) -> None:
+    (tmp_path / 'params.yaml').write_text(yaml.safe_dump({'reward_node': {'ros__parameters': {'stall': 3.0}}}))
+    probe = Probe()
+    steps = probe.listen(PolicyStep, 'policy/step', LOG)
+    try:
+        with Runner(collect(tmp_path, 2, params_file=str(tmp_path / 'params.yaml'))) as runner:
+            probe.until(lambda: (runner.check(), steps and steps[-1].step >= 2)[1], 60.0, 'the first steps')
+            os.kill(runner.pid('policy_node'), signal.SIGKILL)
+            while runner.check():
+                probe.spin(0.1)
+    finally:
+        probe.close()
+    whole = [episode for episode in read_log(tmp_path) if episode.outcome != EpisodeState.ABORTED]
+    assert len(whole) == 2 and 1 not in {episode.episode_id for episode in whole}
+    assert all(set(np.diff(episode.stamp).tolist()) == {50_000_000} for episode in whole)
 
 
 def test_a_log_is_continued_by_the_next_run(tmp_path: Path, demonstrations: Path) -> None:

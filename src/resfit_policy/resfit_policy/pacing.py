@@ -16,10 +16,15 @@ class Pacer:
         self.running = False
         self.step = 0
         self._start = self._next = 0
+        self._patience: int | None = None
 
-    def start(self, stamp: int) -> None:
-        """Begin an episode whose observations count from ``stamp`` ns on."""
-        self.running, self.step = True, 0
+    def start(self, stamp: int, patience: int | None = None) -> None:
+        """Begin an episode whose observations count from ``stamp`` ns on.
+
+        ``patience``: ns after which the first step would come too late. A restarted policy, which cannot know
+        whether its predecessor has already acted, leaves such an episode alone: its first steps would be missing.
+        """
+        self.running, self.step, self._patience = True, 0, patience
         self._start = self._next = stamp
 
     def stop(self) -> None:
@@ -27,11 +32,8 @@ class Pacer:
         self.running = False
 
     def due(self, stamp: int) -> bool:
-        """Is a step due at joint states of ``stamp`` ns?
-
-        An episode found already under way (by a restarted policy) is left alone: its first steps are missing.
-        """
-        if self.running and self.step == 0 and stamp - self._start > 5 * self.period:
+        """Is a step due at joint states of ``stamp`` ns?"""
+        if self.step == 0 and self._patience is not None and stamp - self._start > self._patience:
             self.running = False
         return self.running and stamp >= self._next
 

@@ -67,6 +67,7 @@ class PolicyNode(LifecycleNode):
         self.task = load_task(self.parameters.task)
         torch.set_num_threads(1)
         self.active = False
+        self.newcomer = True  # has not heard of any episode yet
         self.episode = EpisodeState()
         self.refused_weights = 0
         self.why = self.problem = ''
@@ -104,7 +105,7 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Act from the next episode on; being subscribed to the episode says so to the others."""
-        self.active = True
+        self.active, self.newcomer = True, True
         self.on_episode_subscription = self.create_subscription(EpisodeState, 'episode', self.on_episode, LATCHED)
         return super().on_activate(state)
 
@@ -117,6 +118,7 @@ class PolicyNode(LifecycleNode):
 
     def on_episode(self, message: EpisodeState) -> None:
         """Start or stop acting."""
+        newcomer, self.newcomer = self.newcomer, False
         self.episode = message
         self.last_target = None
         if message.phase != Phase.RUNNING:
@@ -125,7 +127,8 @@ class PolicyNode(LifecycleNode):
         if message.horizon != self.task.horizon or message.task != self.task.name:
             self.get_logger().error(f'episode is for task {message.task}, this policy for {self.task.name}')
             return
-        self.pacer.start(stamp_ns(message.header.stamp))
+        patience = round(self.parameters.max_age * 1e9) if newcomer else None
+        self.pacer.start(stamp_ns(message.header.stamp), patience)
         self.runtime.begin(Arm(message.arm), self.parameters.explore, message.episode_id)
         self.try_step(time.perf_counter())
 

@@ -34,7 +34,7 @@ class Parameters:
     max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit')
     max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit')
     max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait')
-    stall: float = param(15.0, 's of wall time without a policy step or verdict after which to abort')
+    stall: float = param(15.0, 's of wall time without a policy step after which to abort')
     exit_when_done: bool = param(False, 'end the process when the limits are reached')
 
 
@@ -93,7 +93,7 @@ class RewardNode(Node):
         silent = monotonic() - self.progress
         if self.machine.phase in (Phase.RUNNING, Phase.RESETTING):
             if silent > self.parameters.stall and self.machine.phase == Phase.RUNNING:
-                self.get_logger().error(f'no policy step or verdict for {silent:.0f} s: episode aborted')
+                self.get_logger().error(f'no policy step for {silent:.0f} s: episode aborted')
                 self.end(self.machine.abort())
             elif silent > 2 * self.parameters.stall and self.parameters.reset == 'sim':
                 self.get_logger().error('sim/reset did not answer: asking again')
@@ -168,7 +168,6 @@ class RewardNode(Node):
 
     def on_oracle(self, message: Reward) -> None:
         """A verdict of the simulation's oracle or a classifier."""
-        self.progress = monotonic()
         outcome = self.machine.on_verdict(stamp_ns(message.header.stamp), message.success)
         if outcome:
             self.end(outcome, message.source, message.confidence)

@@ -111,11 +111,15 @@ def test_an_operator_sets_the_scene_labels_and_corrects(tmp_path: Path, probe: P
         assert node.wait() == 0 and 'Traceback' not in node.output
 
 
-def test_an_episode_without_progress_is_aborted_and_run_again(tmp_path: Path, probe: Probe) -> None:
-    parameters = {'reset': 'operator', 'success_source': 'operator', 'stall': 1.0, 'seed': 3}
+def test_an_episode_without_a_step_is_aborted_and_run_again_whatever_the_oracle_says(
+    tmp_path: Path, probe: Probe
+) -> None:
+    parameters = {'reset': 'operator', 'success_source': 'sim', 'stall': 1.0, 'seed': 3}
     node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **parameters)
     with nodes(node):
         others = Others(probe)
+        oracle = probe.node.create_publisher(Reward, 'oracle', EVENT)
+        probe.node.create_timer(0.1, lambda: oracle.publish(Reward()))
         state = others.begin()
         others.step(state, 0)
         assert others.phase(EpisodeState.ABORTED).episode_id == 1

@@ -152,7 +152,13 @@ def test_however_late_joint_states_come_steps_are_never_bunched_and_return_to_th
     assert stamps[-50:] == list(range(17_500, 20_000, 50))
 
 
-def test_an_episode_found_under_way_is_left_alone() -> None:
+def test_a_late_first_step_is_taken_but_an_episode_found_under_way_is_left_alone() -> None:
     pacer = Pacer(50, 10, 100)
     pacer.start(0)
-    assert not pacer.due(1000) and not pacer.running
+    assert pacer.due(1000)
+    pacer.start(0, patience=100)
+    assert not pacer.due(110) and not pacer.running
+    pacer.start(0, patience=0)  # lockstep
+    assert pacer.due(0)
+    pacer.done(0)
+    assert pacer.due(50)
