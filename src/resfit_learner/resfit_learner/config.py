@@ -30,7 +30,6 @@ class LearnerConfig:
     batch: Count = 256
     offline_fraction: Share = 0.5  # demonstrations in each batch
     state_noise: Annotated[float, Field(ge=0)] = 0.5  # blur of the state in updates, in standard deviations (0)
-    state_noise_end: Annotated[float, Field(ge=0)] = 0.5  # the same after explore_steps
     utd: Positive = 2.0  # critic updates per online step (4)
     capacity: Count = 200_000  # online steps kept in memory
     min_steps: Annotated[int, Field(ge=0)] = 500  # online steps before the first update (10000)

@@ -103,15 +103,14 @@ class Learner:
     def exploration(self) -> Exploration:
         """Exploration for the next episodes: its noise falls linearly with the online steps."""
         config = self.config
-        return Exploration(self._annealed(config.explore_std, config.explore_std_end), config.explore_hold)
+        done = min(1.0, self.counters.env_steps / config.explore_steps)
+        std = config.explore_std + (config.explore_std_end - config.explore_std) * done
+        return Exploration(std=std, hold=config.explore_hold)
 
     def weights(self, new_version: bool = True) -> bytes:
         """The actor for the policy as safetensors bytes, by default under a new version number."""
         self.counters.version += int(new_version)
         return pack_actor(self.actor, self.exploration, self.counters.version, self.counters.updates)
-
-    def _annealed(self, first: float, last: float) -> float:
-        return first + (last - first) * min(1.0, self.counters.env_steps / self.config.explore_steps)
 
     def _sample(self) -> Batch:
         offline = round(self.config.batch * self.config.offline_fraction)
@@ -124,8 +123,9 @@ class Learner:
 
     def _augment(self, batch: Batch) -> Batch:
         """Blur the state, so that the critic cannot tell episodes apart by where their objects happened to lie."""
-        width = self._annealed(self.config.state_noise, self.config.state_noise_end)
-        noise = torch.randn(batch.state.shape, generator=self.generator) * (width * self.actor.state_std)
+        noise = torch.randn(batch.state.shape, generator=self.generator) * (
+            self.config.state_noise * self.actor.state_std
+        )
         return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 
     def _descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
