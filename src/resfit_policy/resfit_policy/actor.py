@@ -109,7 +109,6 @@ class Exploration:
 
     std: float = 0.0  # of the range [-1, 1]; the learner lowers it as training goes on
     hold: int = 10  # control steps per draw (paper: 1)
-    base_share: float = 0.0  # share of episodes that run the base alone
 
 
 def config_hash(config: ActorConfig) -> str:

@@ -49,8 +49,7 @@ class PolicyRuntime:
         self.base.reset()
         self._step = 0
         self._rng = np.random.default_rng((self._seed, episode_id))  # the same noise, whenever it is run
-        base_only = explore and self._rng.random() < self.exploration.base_share
-        self._arm = Arm.BASE if base_only else arm
+        self._arm = arm
         self._std = self.exploration.std if explore else 0.0
 
     def step(self, observation: Observation, stamp: int = 0, final: bool = False) -> StepRecord:
