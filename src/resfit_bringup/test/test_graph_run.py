@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def domain() -> Iterator[int]:
 def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('demonstrations')
     with isolated_domain(), Runner(collect(folder, 3)) as runner:
-        runner.wait()
+        runner.wait(within(120))
     return folder
 
 
@@ -59,6 +59,17 @@ def base(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     task, folder = load_task('woolly_ball'), tmp_path_factory.mktemp('base')
     save_base(folder, train_base(BcConfig(steps=100), task, list(read_log(demonstrations)), seed=0), task, {})
     return str(folder)
+
+
+def within(seconds: float, meanwhile: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """Does ``meanwhile``, and fails when it is called after that time."""
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        assert time.monotonic() < end, 'the graph has not come to its end'
+        meanwhile()
+
+    return check
 
 
 def collect(folder: Path, episodes: int = 0, **options: Any) -> Graph:
@@ -137,8 +148,7 @@ def test_a_killed_learner_costs_no_episode_and_bags_equal_what_was_live(
             refuse_second_learner(tmp_path, folder, demonstrations, base)
             with pytest.raises(ConfigError, match='in use by another run'):
                 Runner(collect(tmp_path / 'other'))
-            while runner.check():
-                probe.spin(0.1)
+            runner.wait(within(120, lambda: probe.spin(0.1)), period=0.0)
         probe.spin(0.3)
     finally:
         probe.close()
@@ -240,8 +250,7 @@ def test_a_killed_policy_costs_its_episode_and_no_half_of_one_is_learned_from(tm
         with Runner(collect(tmp_path, 2, params_file=str(tmp_path / 'params.yaml'))) as runner:
             probe.until(lambda: (runner.check(), steps and steps[-1].step >= 2)[1], 60.0, 'the first steps')
             os.kill(runner.pid('policy_node'), signal.SIGKILL)
-            while runner.check():
-                probe.spin(0.1)
+            runner.wait(within(120, lambda: probe.spin(0.1)), period=0.0)
     finally:
         probe.close()
     whole = [episode for episode in read_log(tmp_path) if episode.outcome != EpisodeState.ABORTED]
@@ -252,7 +261,7 @@ def test_a_killed_policy_costs_its_episode_and_no_half_of_one_is_learned_from(tm
 def test_a_log_is_continued_by_the_next_run(tmp_path: Path, demonstrations: Path) -> None:
     before = [entry['episode_id'] for entry in index(demonstrations)]
     with Runner(collect(demonstrations, len(before) + 1)) as runner:
-        runner.wait()
+        runner.wait(within(120))
     after = index(demonstrations)
     assert [entry['episode_id'] for entry in after] == [*before, max(before) + 1]
 
@@ -272,7 +281,7 @@ def test_nodes_of_somebody_else_in_the_domain_are_one_clear_error(tmp_path: Path
 def test_a_process_that_fails_ends_the_run_with_its_own_words(tmp_path: Path) -> None:
     graph = collect_graph(Options(run_dir=tmp_path, base='/nowhere'))
     with pytest.raises(GraphError, match='no base policy in /nowhere'), Runner(graph) as runner:
-        runner.wait()
+        runner.wait(within(120))
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
@@ -284,7 +293,7 @@ def test_a_run_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) 
 def test_in_real_time_the_same_nodes_do_the_same_job(tmp_path: Path) -> None:
     graph = collect(tmp_path, 1, lockstep=False, namespace='vega')
     with Runner(graph) as runner:
-        runner.wait()
+        runner.wait(within(120))
     (episode,) = read_log(tmp_path)
     assert episode.length > 20
     gaps = np.diff(episode.stamp)

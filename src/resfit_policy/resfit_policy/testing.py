@@ -71,7 +71,7 @@ class NodeProcess:
             self.process.wait()
             raise
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Exit code of a process that ends by itself."""
         try:
             return self.process.wait(timeout)
