@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = argparse.Namespace(command='', resume=None)
     try:
         parse(words, args)
-        logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
+        logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stderr)
+        logging.getLogger('resfit_bringup').setLevel(logging.INFO)  # libraries only speak up when something is wrong
         if args.json is not None:
             check_writable(args.json)
         result: dict[str, Any] = args.run(args)
