@@ -40,7 +40,7 @@ def film(path: Path, task: Task, variant: str, runtime: PolicyRuntime, seed: int
     for index in range(length):
         pair = [side[min(index, len(side) - 1)] for side in sides]
         whole = Image.fromarray(np.concatenate(pair, axis=1))
-        images.append(whole.quantize(colors=128, method=Image.Quantize.MEDIANCUT))
+        images.append(whole.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
     images[0].save(path, save_all=True, append_images=images[1:], duration=1000 // FPS, loop=0, optimize=True)
 
 
