@@ -7,6 +7,7 @@ for what happened since, and it commands joint positions through contact alone: 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class Grasp:
         return hand_axes(self.roll, self.yaw + (yaw if side == 'R' else -yaw), self.pitch, side)
 
 
-class ScriptedExpert:
+class ScriptedExpert(ABC):
     """Plays a script of moves as a policy. Subclasses write ``script``."""
 
     def __init__(self, task: Task, variant: str) -> None:
@@ -70,9 +71,9 @@ class ScriptedExpert:
         self._target = next(self._moves, self._target)
         return self._target.astype(np.float32)
 
+    @abstractmethod
     def script(self) -> Moves:
         """Yield one target (29,) rad per control step; ``self.seen`` is fresh after every yield."""
-        raise NotImplementedError
 
     def seen(self, index: int) -> Array:
         """Newest pose of the task's object ``index``: (3,) or (9,), see ``Task``."""
