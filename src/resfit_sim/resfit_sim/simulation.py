@@ -58,7 +58,13 @@ class Simulation:
         self._object_geom = self.model.geom(self.layout.object_name).id
         robot = self.model.body('base').id
         self._is_robot = self.model.body_rootid[self.model.geom_bodyid] == robot
-        self._steps = round(task.tick_ns * 1e-9 / self.model.opt.timestep)
+        timestep = round(self.model.opt.timestep * 1e9)  # ns
+        if task.tick_ns % timestep:
+            raise ConfigError(
+                f'command_hz {task.command_hz:g} does not divide into physics steps of {timestep * 1e-6:g} ms: '
+                'choose 200, 100 or 50 Hz for the simulation'
+            )
+        self._steps = task.tick_ns // timestep
         self._cameras: dict[tuple[int, int], Camera] = {}
         self.reset(0)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -157,6 +158,11 @@ def test_unstable_physics_raises_instead_of_resetting_silently(ball: Simulation)
         ball.apply(HOME)
     ball.reset(0)
     ball.apply(HOME)
+
+
+def test_a_tick_that_is_no_multiple_of_the_physics_step_is_refused() -> None:
+    with pytest.raises(ValueError, match='choose 200, 100 or 50 Hz'):
+        Simulation(replace(load_task('woolly_ball'), command_hz=500.0))
 
 
 @pytest.mark.parametrize(('task', 'variant', 'word'), [('woolly_ball', 'huge', 'demonstrated, unseen')])
