@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+import resfit_sim
 from resfit_bringup.job import Job, digest
 from resfit_bringup.progress import Progress
 from resfit_learner.bags import read_log
@@ -77,9 +78,9 @@ def record_demonstrations(
 
 def expert_demonstrations(task: Task, job: Job, seed: int) -> Path:
     """Bags of the task's scripted expert on the demonstrated objects, made in-process once and kept."""
-    folder = (
-        cache_folder() / 'demonstrations' / f'{task.name}-{digest(task, job.demonstrated, job.demonstrations, seed)}'
-    )
+    sources = [hash_bytes(path.read_bytes()) for path in sorted(Path(resfit_sim.__file__).parent.glob('*.py'))]
+    key = digest(task, job.demonstrated, job.demonstrations, seed, sources)  # another simulation shows other things
+    folder = cache_folder() / 'demonstrations' / f'{task.name}-{key}'
     if not folder.exists():
         env = VegaEnv(task.name, variant=job.demonstrated)
         expert = make_expert(task.name, job.demonstrated)
