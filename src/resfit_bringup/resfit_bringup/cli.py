@@ -30,7 +30,7 @@ PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and say in one line what went wrong and what to do; exit code 0 only on success."""
     words = sys.argv[1:] if arguments is None else arguments
-    args = argparse.Namespace(command='', resume=None)
+    args = argparse.Namespace(command='', resume=None, words=words)
     try:
         parse(words, args)
         logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stderr)
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             check_writable(args.json)
         result: dict[str, Any] = args.run(args)
         if args.json is not None:
-            write_atomically(args.json, (json.dumps(result, indent=2) + '\n').encode())
+            write_atomically(args.json, one_line_per_key(result).encode())
     except (ConfigError, OSError) as error:
         print(f'resfit {args.command}: error: {error}', file=sys.stderr)  # noqa: T201
         return 2
@@ -83,6 +83,12 @@ def seed(text: str) -> int:
     if not 0 <= value < 2**31:
         raise ValueError(text)
     return value
+
+
+def one_line_per_key(result: dict[str, Any]) -> str:
+    """JSON to read and to compare line by line, in which a curve of a thousand episodes is one line."""
+    lines = (f'  {json.dumps(key)}: {json.dumps(value)}' for key, value in result.items())
+    return '{\n' + ',\n'.join(lines) + '\n}\n'
 
 
 def check_writable(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from resfit_learner.curve import WINDOW, Curve
+from resfit_learner.dip import find_dip
 from resfit_learner.evaluation import Comparison, Rate, wilson
 from resfit_policy.task import Task
 
@@ -20,19 +21,30 @@ def summarise(
     task: Task, seed: int, curve: Curve, comparison: Comparison, wall_s: float, **more: Any
 ) -> dict[str, Any]:
     """The content of summary.json."""
-    worst = min(curve.windows(), default=None)
-    base = comparison.base.success
+    dip = find_dip(curve, comparison.base)
     return {
         'task': task.name,
         'seed': seed,
         'env_steps': curve.steps[-1] if curve.steps else 0,
         'episodes': len(curve.success),
         **comparison.as_dict(),
-        'worst_window': worst,
-        'worst_window_over_base': worst / base if worst is not None and base > 0 else None,
+        'dip': dip.as_dict() if dip else None,
         'wall_s': round(wall_s, 1),
         **more,
     }
+
+
+def milestones(curve: Curve, seconds: Sequence[float]) -> dict[str, dict[str, float] | None]:
+    """Online steps and training seconds until a window of 50 episodes first has 50, 80 and 90 % success.
+
+    ``seconds``: training time at each episode's end. None where it was never reached.
+    """
+    found: dict[str, dict[str, float] | None] = {}
+    for level in (0.5, 0.8, 0.9):
+        index = curve.reached(level)
+        reached = None if index is None else {'steps': curve.steps[index], 'seconds': round(seconds[index], 1)}
+        found[f'{level:.0%}'] = reached
+    return found
 
 
 def table(comparison: Comparison) -> str:

@@ -72,7 +72,7 @@ def test_an_experiment_makes_what_it_needs_and_reuses_it(tmp_path: Path, monkeyp
         out = tmp_path / f'{name}.json'
         assert cli.main([*words, '--json', str(out), '--out', str(tmp_path / name)]) == 0
         results.append(json.loads(out.read_text()))
-    for key in ('task', 'seed', 'env_steps', 'base', 'resfit', 'difference', 'worst_window_over_base', 'wall_s'):
+    for key in ('task', 'seed', 'env_steps', 'base', 'resfit', 'difference', 'dip', 'wall_s'):
         assert key in results[0]
     assert results[0]['curve'] == results[1]['curve']  # the same seed gives the same run
     assert results[0]['env_steps'] >= 700

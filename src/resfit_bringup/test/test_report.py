@@ -39,7 +39,7 @@ def test_the_summary_has_the_figures_of_curve_and_comparison(solved: Episode) ->
     assert summary['base']['success'] == 0.25 and summary['resfit']['success'] == 0.75
     assert summary['difference']['low'] > 0
     assert summary['env_steps'] == 2 * WINDOW * solved.length and summary['episodes'] == 2 * WINDOW
-    assert summary['worst_window_over_base'] == 0.0
+    assert summary['dip']['ratio'] == 0.0
     text = report.table(comparison)
     assert '25.0%' in text and '75.0%' in text and '+50.0%' in text
 

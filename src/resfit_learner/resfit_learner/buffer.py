@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,26 @@ class ReplayBuffer:
             mc_return=scalars[:, 2],
             success=scalars[:, 3],
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All rows up to the last one in use, by the array they belong to; views, not copies."""
+        filled = min(self.capacity, max((first + rows for first, rows, _ in self._spans.values()), default=0))
+        return {name: torch.from_numpy(value[:filled]) for name, value in self._arrays().items()}
+
+    def about(self) -> dict[str, Any]:
+        """Which episodes the rows are, oldest first."""
+        return {'head': self._head, 'spans': [[key, *span] for key, span in self._spans.items()]}
+
+    def restore(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """Put back what ``tensors`` and ``about`` gave."""
+        for name, value in self._arrays().items():
+            value[: len(tensors[name])] = tensors[name].numpy()
+        self._spans = {key: (first, rows, count) for key, first, rows, count in about['spans']}
+        self._head, self._valid = about['head'], None
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {'state': self._state, 'base': self._base, 'action': self._action, 'scalars': self._scalars,
+                'next': self._next}  # fmt: skip
 
     def _ring(self, first: int, count: int) -> NDArray[np.int64]:
         return (first + np.arange(count)) % self.capacity

@@ -37,7 +37,7 @@ def save_checkpoint(learner: Learner, root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    data = save(_tensors(learner))
+    data = save(learner_tensors(learner))
     about = {
         'format': FORMAT,
         'task': learner.task.name,
@@ -98,6 +98,14 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
             f'{folder} is of another architecture ({wrong[0]} and {len(wrong) - 1} more differ; changed settings: '
             f'{", ".join(changed) or "none"}): resume with the old settings or start a new run folder'
         )
+    restore_learner(learner, tensors, about['numpy_rng'])
+    counters = Counters(**about['counters'])
+    # Steps and sequence are counted anew while the log is ingested again.
+    learner.counters = Counters(updates=counters.updates, version=counters.version)
+
+
+def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dict[str, Any]) -> None:
+    """Put networks, optimisers and random states back, as ``learner_tensors`` took them."""
     for module_name in ('actor', 'critic', 'target_actor', 'target_critic'):
         prefix = module_name + '.'
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -105,10 +113,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     for optimiser_name in ('actor_optimiser', 'critic_optimiser'):
         _load_optimiser(getattr(learner, optimiser_name), optimiser_name, tensors)
     learner.generator.set_state(tensors['torch_rng'])
-    learner.rng.bit_generator.state = about['numpy_rng']
-    counters = Counters(**about['counters'])
-    # Steps and sequence are counted anew while the log is ingested again.
-    learner.counters = Counters(updates=counters.updates, version=counters.version)
+    learner.rng.bit_generator.state = numpy_rng
 
 
 def _plain(value: Any) -> Any:
@@ -123,7 +128,8 @@ def _modules(learner: Learner) -> dict[str, Tensor]:
     }
 
 
-def _tensors(learner: Learner) -> dict[str, Tensor]:
+def learner_tensors(learner: Learner) -> dict[str, Tensor]:
+    """Copies of networks, targets, optimisers and the torch generator's state, by name."""
     tensors = _modules(learner) | {'torch_rng': learner.generator.get_state()}
     for name in ('actor_optimiser', 'critic_optimiser'):
         for index, state in getattr(learner, name).state_dict()['state'].items():

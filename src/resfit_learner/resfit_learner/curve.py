@@ -30,3 +30,10 @@ class Curve:
         if len(self.success) < size:
             return [sum(self.success) / len(self.success)] if self.success else []
         return [sum(self.success[end - size : end]) / size for end in range(size, len(self.success) + 1)]
+
+    def reached(self, level: float, size: int = WINDOW) -> int | None:
+        """Index of the first episode that ends a window of ``size`` with at least that success; None without one."""
+        if len(self.success) < size:
+            return None
+        windows = enumerate(self.windows(size), size - 1)
+        return next((index for index, success in windows if success >= level - 1e-9), None)

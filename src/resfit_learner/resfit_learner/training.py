@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
-import gymnasium
+from torch import Tensor
 
+from resfit_learner.checkpoint import learner_tensors, restore_learner
 from resfit_learner.curve import Curve
-from resfit_learner.learner import Learner
+from resfit_learner.learner import Counters, Learner
+from resfit_learner.method import Setup
 from resfit_learner.rollout import run_episode
 from resfit_policy.actor import unpack_actor
 from resfit_policy.episode_log import Arm
 from resfit_policy.runtime import PolicyRuntime
 
 
-def train(
-    env: gymnasium.Env[Any, Any],
-    runtime: PolicyRuntime,
-    learner: Learner,
-    *,
-    steps: int,
-    seed: int,
-    progress: Callable[[Curve, float], None] = lambda curve, seconds: None,
-) -> Curve:
-    """Train for ``steps`` online steps; ``runtime`` ends with the last weights.
+class ResFiT:
+    """The ``Method`` of this project, and with ``recipe: paper`` that of the paper: one unit is one episode."""
 
-    ``progress(curve, seconds)`` is called after every episode.
-    """
-    curve, started, index = Curve(), time.monotonic(), learner.counters.sequence
-    runtime.set_weights(*unpack_actor(learner.weights()))
-    while learner.counters.env_steps < steps:
-        index += 1
-        episode = run_episode(env, runtime, seed=seed + index, arm=Arm.RESIDUAL, explore=True, episode_id=index)
-        learner.ingest(index, episode)
-        for _ in range(learner.owed):
-            learner.update()
-        runtime.set_weights(*unpack_actor(learner.weights()))
-        curve.add(episode)
-        progress(curve, time.monotonic() - started)
-    return curve
+    def __init__(self, setup: Setup) -> None:
+        self.learner = Learner(setup.config, setup.task, setup.demonstrations, setup.seed)
+        self.runtime = PolicyRuntime(setup.task, setup.make_base(), seed=setup.seed)
+        self.curve = Curve()
+        self.settings = asdict(setup.config)
+        self._env, self._first_start = setup.make_env(), setup.first_start
+        self._swap()
+
+    @property
+    def env_steps(self) -> int:
+        return self.learner.counters.env_steps
+
+    def advance(self) -> None:
+        index = self.learner.counters.sequence + 1
+        start = self._first_start + index
+        episode = run_episode(self._env, self.runtime, seed=start, arm=Arm.RESIDUAL, explore=True, episode_id=index)
+        self.learner.ingest(index, episode)
+        for _ in range(self.learner.owed):
+            self.learner.update()
+        self._swap()
+        self.curve.add(episode)
+
+    def tensors(self) -> dict[str, Tensor]:
+        buffer = self.learner.online.tensors()
+        return learner_tensors(self.learner) | {f'online.{name}': value for name, value in buffer.items()}
+
+    def about(self) -> dict[str, Any]:
+        return {
+            'counters': asdict(self.learner.counters),
+            'numpy_rng': self.learner.rng.bit_generator.state,
+            'online': self.learner.online.about(),
+        }
+
+    def restore(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        restore_learner(self.learner, tensors, about['numpy_rng'])
+        buffer = {key.removeprefix('online.'): value for key, value in tensors.items() if key.startswith('online.')}
+        self.learner.online.restore(buffer, about['online'])
+        self.learner.counters = Counters(**about['counters'])
+        self._swap(new_version=False)
+
+    def _swap(self, new_version: bool = True) -> None:
+        """Hand the learner's actor to the policy, by the bytes that a robot would get."""
+        self.runtime.set_weights(*unpack_actor(self.learner.weights(new_version)))

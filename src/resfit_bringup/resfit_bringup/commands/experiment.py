@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,26 @@ from resfit_bringup.pipeline import (
     evaluate,
     expert_demonstrations,
     record_demonstrations,
+    seeds,
 )
 from resfit_bringup.progress import Progress, window
+from resfit_bringup.resumable import Log, train_resumable
+from resfit_bringup.versions import versions
 from resfit_learner.adapter import adapt
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel
 from resfit_learner.checkpoint import save_checkpoint
-from resfit_learner.curve import Curve
-from resfit_learner.learner import Learner
-from resfit_learner.training import train
+from resfit_learner.evaluation import wilson
+from resfit_learner.method import METHODS, Method, Setup, make_method
+from resfit_learner.rollout import run_episode
+from resfit_learner.training import ResFiT
 from resfit_policy.base_policy import load_base
-from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.episode_log import Arm
 from resfit_policy.task import ConfigError, Task
 from resfit_sim.env import VegaEnv
+
+INTERMEDIATE_SEEDS = 6000  # starts of --eval-every, apart from all others
+INTERMEDIATE_EPISODES = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--env', metavar='ID', help='a Gymnasium environment in place of --task (needs --demos or --expert)'
     )
     parser.add_argument('--steps', type=int, help="online control steps (default: the job's)")
+    parser.add_argument('--method', default='resfit', choices=METHODS, help='how to get better (default: %(default)s)')
     parser.add_argument('--recipe', help="named set of hyper-parameters (default: the job's)")
     parser.add_argument(
         '--set', action='append', default=[], metavar='KEY=VALUE', help='change one hyper-parameter; repeatable'
@@ -51,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--base', type=Path, help='frozen base policy (default: trained on the demonstrations, and cached)'
     )
     parser.add_argument('--episodes', type=int, help="evaluation episodes per arm (default: the job's)")
-    parser.add_argument('--out', type=Path, help='folder for curve, checkpoint and summary')
+    parser.add_argument(
+        '--eval-every', type=int, default=0, metavar='STEPS', help='evaluate on the way, too, on 50 starts of its own'
+    )
+    parser.add_argument('--out', type=Path, help='folder for checkpoint and curve; a stopped run in it is gone on with')
 
 
 def changes(pairs: list[str]) -> dict[str, Any]:
@@ -72,28 +84,65 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     env, task = make_env(args, job.variant)
     demonstrations = _demonstrations(args, job, task)
     base = args.base or cached_base(task, demonstrations, job, args.seed)
-    policy = load_base(str(base), task)
-    relabelled = [relabel(episode, policy) for episode in demonstrations]
-    learner = Learner(config, task, relabelled, args.seed)
-    runtime = PolicyRuntime(task, policy, seed=args.seed)
-    with Progress('ResFiT', job.steps) as progress:
-
-        def show(curve: Curve, seconds: float) -> None:
-            progress.update(min(curve.steps[-1], job.steps), window(curve.success))
-
-        curve = train(env, runtime, learner, steps=job.steps, seed=args.seed * 100_000 + TRAINING_SEEDS, progress=show)
-    comparison, _, _ = evaluate(env, runtime, job.evaluation_episodes, args.seed)
+    setup = Setup(
+        task=task,
+        make_env=lambda: make_env(args, job.variant)[0],
+        make_base=lambda: load_base(str(base), task),
+        demonstrations=[relabel(episode, load_base(str(base), task)) for episode in demonstrations],
+        config=config,
+        seed=args.seed,
+        first_start=args.seed * 100_000 + TRAINING_SEEDS,
+    )
+    method = make_method(args.method, setup)
+    prepared = time.monotonic()
+    log = train(args, job, method, env)
+    trained = time.monotonic()
+    comparison, _, _ = evaluate(env, method.runtime, job.evaluation_episodes, args.seed)
     print(report.table(comparison))  # noqa: T201
+    curve, training_s = method.curve, max(log.elapsed, 1e-9)
+    wall_s = prepared - started + training_s + time.monotonic() - trained  # with the training of stopped tries
     summary = report.summarise(
-        task, args.seed, curve, comparison, time.monotonic() - started,
-        recipe=job.recipe, updates=learner.counters.updates, config=asdict(config),
+        task, args.seed, curve, comparison, wall_s,
+        env=args.env or task.name, variant=job.variant, method=args.method, recipe=job.recipe,
+        training_s=round(training_s, 1), training_cpu_s=round(log.cpu, 1),
+        env_steps_per_s=round(method.env_steps / training_s, 1),
+        reached=report.milestones(curve, log.seconds), evaluations=log.evaluations,
+        settings=method.settings, job=asdict(job), versions=versions(), command=shlex.join(['resfit', *args.words]),
     )  # fmt: skip
-    summary['curve'] = {'steps': curve.steps, 'success': [int(item) for item in curve.success]}
+    summary['curve'] = {
+        'steps': curve.steps,
+        'success': [int(item) for item in curve.success],
+        'seconds': [round(item, 1) for item in log.seconds],
+    }
+    if args.out:
+        report.learning_curve(args.out / 'learning_curve.png', task, curve, comparison)
+        if isinstance(method, ResFiT):
+            save_checkpoint(method.learner, args.out / 'checkpoints')  # its actor is what the policy node loads
+    return summary
+
+
+def train(args: argparse.Namespace, job: Job, method: Method, env: gymnasium.Env[Any, Any]) -> Log:
+    """The online part, with progress; with --out it goes on from where it was stopped."""
+    file = None
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        report.learning_curve(args.out / 'learning_curve.png', task, curve, comparison)
-        save_checkpoint(learner, args.out / 'checkpoints')
-    return summary
+        file, args.resume = args.out / 'run.safetensors', []
+    identity = {
+        'env': args.env or args.task, 'method': args.method, 'seed': args.seed, 'settings': method.settings,
+        'base': str(args.base), 'demos': str(args.demos), 'eval_every': args.eval_every,
+        'job': asdict(replace(job, steps=1, evaluation_episodes=1)),
+    }  # fmt: skip
+    starts = seeds(INTERMEDIATE_SEEDS, args.seed, INTERMEDIATE_EPISODES)
+
+    def assess() -> dict[str, Any]:
+        won = [run_episode(env, method.runtime, seed=start, arm=Arm.RESIDUAL).success for start in starts]
+        return asdict(wilson(sum(won), len(won)))
+
+    with Progress(args.method, job.steps) as progress:
+        return train_resumable(
+            method, job.steps, file=file, identity=identity, evaluate=assess, evaluate_every=args.eval_every,
+            progress=lambda: progress.update(min(method.env_steps, job.steps), window(method.curve.success)),
+        )  # fmt: skip
 
 
 def make_env(args: argparse.Namespace, variant: str) -> tuple[gymnasium.Env[Any, Any], Task]:

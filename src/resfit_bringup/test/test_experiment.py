@@ -1,0 +1,65 @@
+"""Experiments in-process: stopped and gone on with, and what they report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resfit_bringup import cli, resumable
+from resfit_learner.training import ResFiT
+
+JOB = 'demonstrations: 3\nbc: {steps: 50, hidden: [32]}\nlearner: {heads: 2, critic_hidden: [16], utd: 0.3}\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    (tmp_path / 'job.yaml').write_text(JOB)
+    words = ['experiment', '--job', str(tmp_path / 'job.yaml'), '--episodes', '2', '--seed', '7']
+    words += ['--steps', '1400', '--eval-every', '600']
+    monkeypatch.setattr('resfit_bringup.commands.experiment.INTERMEDIATE_EPISODES', 2)
+
+    def result(name: str, stops: int) -> dict[str, Any]:
+        out = tmp_path / f'{name}.json'
+        for _ in range(stops):
+            assert cli.main([*words, '--out', str(tmp_path / name), '--json', str(out)]) == 130
+            assert f'--out {tmp_path / name}' in capsys.readouterr().err  # says how to go on
+            assert not out.exists()
+        assert cli.main([*words, '--out', str(tmp_path / name), '--json', str(out)]) == 0
+        found: dict[str, Any] = json.loads(out.read_text())
+        assert len(found['curve']['seconds']) == found['episodes']
+        return found
+
+    whole = result('whole', 0)
+    advance = ResFiT.advance
+
+    def advance_and_stop(method: ResFiT) -> None:
+        advance(method)
+        if len(method.curve.success) in (4, 9):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(ResFiT, 'advance', advance_and_stop)
+    again = result('again', 2)
+    for key in ('env_steps', 'updates', 'base', 'resfit', 'evaluations', 'dip', 'settings'):
+        assert again[key] == whole[key], key
+    for key in ('steps', 'success'):
+        assert again['curve'][key] == whole['curve'][key]
+    actors = [next((tmp_path / name / 'checkpoints').glob('*/actor.safetensors')) for name in ('whole', 'again')]
+    assert actors[0].read_bytes() == actors[1].read_bytes()
+    assert [item['steps'] // 600 for item in whole['evaluations']] == [1, 2]
+
+    assert cli.main([*words, '--out', str(tmp_path / 'again'), '--set', 'utd=0.4']) == 2
+    assert 'other settings (settings)' in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_was_cut_off_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / 'run.safetensors').write_bytes(b'\x10\0\0\0\0\0\0\0{"half')
+    with pytest.raises(resumable.ConfigError, match='remove it to start again'):
+        resumable._load(None, tmp_path / 'run.safetensors', {})  # type: ignore[arg-type]
