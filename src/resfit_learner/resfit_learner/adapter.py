@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from resfit_learner.metaworld import PREFIX, MetaWorld
+from resfit_policy.observation import BasePolicy
 from resfit_policy.task import ConfigError, Joint, Robot, SceneObject, Task
 
 
@@ -37,21 +40,40 @@ class ActionInState(gymnasium.ObservationWrapper[Any, Any, Any]):
         return np.concatenate([self._last, np.asarray(observation, np.float32)])
 
 
-def adapt(env: gymnasium.Env[Any, Any], control_hz: float = 20.0) -> tuple[gymnasium.Env[Any, Any], Task]:
+def make(name: str, horizon: int | None = None) -> tuple[gymnasium.Env[Any, Any], Task]:
+    """The environment of a Gymnasium id, or of ``metaworld:<task>``, and its task. Raises ConfigError."""
+    try:
+        env = MetaWorld(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else gymnasium.make(name)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ConfigError(f'cannot make the environment "{name}": {error}') from None
+    return adapt(env, horizon)
+
+
+def expert(env: gymnasium.Env[Any, Any], task: Task) -> BasePolicy:
+    """The demonstrator that an environment brings along, as its method ``expert(task)``. Raises ConfigError."""
+    own = getattr(env.unwrapped, 'expert', None)
+    if own is None:
+        raise ConfigError(f'{task.name} brings no expert: give --demos FOLDER or --expert MODULE:FACTORY')
+    policy: BasePolicy = own(task)
+    return policy
+
+
+def adapt(env: gymnasium.Env[Any, Any], horizon: int | None = None) -> tuple[gymnasium.Env[Any, Any], Task]:
     """The environment and its task: its own where it carries one, else made from its spaces.
 
-    Raises ConfigError unless actions are a bounded vector, observations flatten to one, and the
-    environment ends its episodes.
+    ``horizon`` shortens the episodes. Raises ConfigError unless actions are a bounded vector, observations
+    flatten to one, and the environment ends its episodes, not before ``horizon`` steps.
     """
     own = getattr(env.unwrapped, 'task', None)
     if isinstance(own, Task):
-        return env, own
+        return env, _shortened(own, horizon)
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
+    control_hz = float(env.metadata.get('render_fps') or 20)  # steps per second, for those that draw each step
     actions = env.action_space
     if not isinstance(actions, spaces.Box) or len(actions.shape) != 1 or not actions.is_bounded():
         raise ConfigError(f'{name}: actions must be one bounded vector, not {actions}')
-    horizon = (env.spec.max_episode_steps if env.spec else None) or getattr(env.unwrapped, 'max_path_length', None)
-    if not horizon:
+    limit = env.spec.max_episode_steps if env.spec else None
+    if not limit:
         raise ConfigError(f'{name} never ends an episode: register it with max_episode_steps')
     if not isinstance(env.observation_space, spaces.Box) or len(env.observation_space.shape) != 1:
         if not isinstance(env.observation_space, spaces.Dict):
@@ -64,10 +86,18 @@ def adapt(env: gymnasium.Env[Any, Any], control_hz: float = 20.0) -> tuple[gymna
     )
     task = Task(
         name=name.replace('/', '-'),
-        robot=Robot(name=name, joints=joints),
-        horizon=int(horizon),
+        robot=Robot(name=name, joints=joints, residual_limit=float(np.max(actions.high - actions.low))),
+        horizon=int(limit),
         control_hz=control_hz,
         command_hz=control_hz,
         objects=(SceneObject(name='observation', pose='vector', dim=int(env.observation_space.shape[0])),),  # type: ignore[index]
     )
-    return ActionInState(env), task
+    return ActionInState(env), _shortened(task, horizon)
+
+
+def _shortened(task: Task, horizon: int | None) -> Task:
+    if horizon is None:
+        return task
+    if not 0 < horizon <= task.horizon:
+        raise ConfigError(f'{task.name} ends its episodes after {task.horizon} steps: give a horizon from 1 to that')
+    return replace(task, horizon=horizon)

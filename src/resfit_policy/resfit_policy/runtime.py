@@ -19,7 +19,7 @@ from resfit_policy.task import ConfigError, Task
 class PolicyRuntime:
     """A frozen base, a residual actor that may be swapped between two steps, and a supervisor."""
 
-    def __init__(self, task: Task, base: BasePolicy, seed: int = 0, residual_limit: float = 0.35) -> None:
+    def __init__(self, task: Task, base: BasePolicy, seed: int = 0, residual_limit: float | None = None) -> None:
         self.task = task
         self.base = base
         self.supervisor = Supervisor(task, residual_limit)

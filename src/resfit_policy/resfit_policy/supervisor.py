@@ -12,12 +12,12 @@ from resfit_policy.task import Task
 class Supervisor:
     """Bounds the residual, scales it by the authority, keeps the sum within position and speed limits."""
 
-    def __init__(self, task: Task, residual_limit: float = 0.35) -> None:
-        """``residual_limit``: rad, the most any joint may be corrected, whatever the actor says."""
+    def __init__(self, task: Task, residual_limit: float | None = None) -> None:
+        """``residual_limit``: rad, the most any joint is corrected, whatever the actor says (default: the robot's)."""
         self.lower = task.robot.lower.astype(np.float32)
         self.upper = task.robot.upper.astype(np.float32)
         self.max_step = (task.robot.velocity / task.control_hz).astype(np.float32)  # rad per control step
-        self.residual_limit = np.float32(residual_limit)
+        self.residual_limit = np.float32(task.robot.residual_limit if residual_limit is None else residual_limit)
         self.last = np.zeros_like(self.lower)
 
     def reset(self, measured: ArrayLike) -> None:

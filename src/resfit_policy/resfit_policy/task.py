@@ -86,6 +86,7 @@ class Robot:
     name: str
     joints: tuple[Joint, ...]
     end_effectors: tuple[str, ...] = ()  # TF frames, for markers
+    residual_limit: Annotated[float, Field(gt=0)] = 0.35  # rad, the most any joint may be corrected
 
     @model_validator(mode='after')
     def _check(self) -> Robot:
