@@ -61,8 +61,8 @@ class Learner:
         width = task.state_size + task.action_size
         self.critic = EnsembleCritic(width, len(basis), config.heads, config.critic_hidden, config.layer_norm)
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
-        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), config.actor_lr)
-        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), config.critic_lr)
+        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), config.actor_lr, fused=True)
+        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), config.critic_lr, fused=True)
 
         self.offline = self._fill(demonstrations)
         self.online = ReplayBuffer(task.state_size, task.action_size, config.capacity)
@@ -129,8 +129,9 @@ class Learner:
         return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 
     def _descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        parameters = optimiser.param_groups[0]['params']
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]  # the actor's loss moves no critic
         optimiser.step()
 
     def _normalise(self, demonstrations: Sequence[Episode], basis: np.ndarray, scale: np.ndarray) -> None:

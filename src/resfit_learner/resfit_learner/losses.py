@@ -22,9 +22,9 @@ def td_target(
     latent = actor(batch.next_state, batch.next_base_action)
     noise = torch.randn(latent.shape, generator=generator) * config.target_noise
     latent = (latent + noise.clamp(-config.target_noise_clip, config.target_noise_clip)).clamp(-1, 1)
-    values = critic(actor.encode(batch.next_state, batch.next_base_action), latent)
-    chosen = torch.randperm(critic.heads, generator=generator)[: config.subset]
-    target = batch.reward + batch.discount * values[chosen].min(0).values
+    chosen = torch.randperm(critic.heads, generator=generator)[: config.subset].tolist()
+    values = critic(actor.encode(batch.next_state, batch.next_base_action), latent, chosen)
+    target = batch.reward + batch.discount * values.min(0).values
     if config.mc_share:
         target = torch.lerp(target, batch.mc_return, config.mc_share)
     limited: Tensor = target.clamp(0, 1) if config.clamp_target else target
