@@ -19,6 +19,7 @@ except (AttributeError, ImportError, RuntimeError):
 ENVIRONMENTS = {
     'resfit/VegaWoollyBall-v0': 'woolly_ball',
     'resfit/VegaPackageHandover-v0': 'package_handover',
+    'resfit/VegaBoxCleanup-v0': 'box_cleanup',
 }
 
 for _id, _task in ENVIRONMENTS.items():

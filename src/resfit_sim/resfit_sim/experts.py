@@ -8,6 +8,7 @@ import numpy as np
 
 from resfit_policy.observation import BasePolicy
 from resfit_policy.task import Task, load_task
+from resfit_sim.experts_box import BoxCleanupExpert
 from resfit_sim.scene import TABLE_TOP, layout
 from resfit_sim.scripted import UP, Array, Grasp, Moves, ScriptedExpert
 
@@ -133,11 +134,17 @@ class PackageHandoverExpert(ScriptedExpert):
         yield from self.reach('L', grasp, low, axes, self.released('L', grasp), 7)
 
 
+EXPERTS: dict[str, type[ScriptedExpert]] = {
+    'woolly_ball': WoollyBallExpert,
+    'package_handover': PackageHandoverExpert,
+    'box_cleanup': BoxCleanupExpert,
+}
+
+
 def make_expert(task_name: str, variant: str) -> BasePolicy:
     """The demonstrator of one task. Raises ConfigError for a task or variant without one."""
     layout(task_name, variant)  # names what there is
-    kinds = {'woolly_ball': WoollyBallExpert, 'package_handover': PackageHandoverExpert}
-    return kinds[task_name](load_task(task_name), variant)
+    return EXPERTS[task_name](load_task(task_name), variant)
 
 
 def demonstrated(task: Task) -> BasePolicy:

@@ -24,6 +24,8 @@ MATERIALS: tuple[tuple[str, tuple[float, float, float], float], ...] = (  # name
     ('wool_dark', (0.80, 0.33, 0.26), 0.02),
     ('paper', (0.88, 0.68, 0.38), 0.1),
     ('tape', (0.96, 0.93, 0.86), 0.3),
+    ('block', (0.93, 0.42, 0.32), 0.2),
+    ('lid', (0.16, 0.58, 0.64), 0.3),
 )
 
 
@@ -112,6 +114,11 @@ def add_pillow(spec: mujoco.MjSpec, body: mujoco.MjsBody, half: tuple[float, ...
     _add_mesh(spec, body, 'pillow', *_superellipsoid(np.array(half), 0.35), 'paper', 0)
     band = np.array([half[0] * 1.01, half[1] * 0.12, half[2] * 1.01])
     _add_mesh(spec, body, 'band', *_superellipsoid(band, 0.2), 'tape', 0)
+
+
+def add_block(spec: mujoco.MjSpec, body: mujoco.MjsBody, half: tuple[float, ...]) -> None:
+    """A toy block with soft edges."""
+    _add_mesh(spec, body, 'block', *_superellipsoid(np.array(half), 0.2), 'block', 0)
 
 
 def _wood_grain(height: int, width: int) -> NDArray[np.uint8]:

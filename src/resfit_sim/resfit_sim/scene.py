@@ -1,4 +1,4 @@
-"""The two tasks' scenes: robot, table, tote, object, room, lights and cameras.
+"""The tasks' scenes: robot, table, object, the container it goes into, room, lights and cameras.
 
 A variant names the object: 'demonstrated' is the one in the demonstrations, 'unseen' another size, on which
 a policy cloned from the demonstrations is weak (paper section IV-B: one small ball was hardest).
@@ -7,7 +7,7 @@ a policy cloned from the demonstrations is weak (paper section IV-B: one small b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import mujoco
 import numpy as np
@@ -23,23 +23,41 @@ Box, Mesh = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_MESH
 TABLE_TOP = 0.92  # m above the floor
 TIMESTEP = 0.005  # s; 1 to 5 ms give the same success, and 2 ms takes twice as long
 VARIANTS = ('demonstrated', 'unseen')
-WALL = 0.006  # m, half the thickness of the tote's walls
+WALL = 0.006  # m, half the thickness of the container's walls
+
+
+@dataclass(frozen=True)
+class Lid:
+    """A square plate with a knob, for the container. Its pose is that of the plate's centre. m, rad and kg."""
+
+    half: float  # side of the plate
+    knob: float  # radius
+    mass: float
+    x: tuple[float, float]
+    y: tuple[float, float]
+    yaw: tuple[float, float]
+
+    THICKNESS: ClassVar[float] = 0.004  # half of the plate's, m
+    KNOB_HEIGHT: ClassVar[float] = 0.040  # of the knob's centre above the plate's, m
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a task's object and tote may start, and how large they are. Ranges are uniform; m and rad."""
+    """Where a task's object, container and lid may start, and how large they are. Ranges are uniform; m, rad."""
 
     object_name: str
-    shape: Literal['ball', 'package']
+    shape: Literal['ball', 'package', 'block']
     size: tuple[float, ...]  # radius, or the three half sizes
     mass: float  # kg
     object_x: tuple[float, float]
     object_y: tuple[float, float]
     object_yaw: tuple[float, float]
-    tote_size: tuple[float, float, float]  # half length, half width, half height
+    tote_size: tuple[float, float, float]  # of the container: half length, half width, half height
     tote_x: tuple[float, float]
     tote_y: tuple[float, float]
+    tote_yaw: tuple[float, float] = (0.0, 0.0)
+    container: str = 'tote'  # its name
+    lid: Lid | None = None
 
     @property
     def rest_height(self) -> float:
@@ -52,6 +70,10 @@ _SIZES: dict[str, dict[str, tuple[tuple[float, ...], float]]] = {
     'package_handover': {
         'demonstrated': ((0.022, 0.130, 0.026), 0.080),
         'unseen': ((0.018, 0.120, 0.030), 0.060),
+    },
+    'box_cleanup': {
+        'demonstrated': ((0.028, 0.028, 0.034), 0.040),
+        'unseen': ((0.024, 0.024, 0.030), 0.030),
     },
 }
 
@@ -69,6 +91,15 @@ def layout(task_name: str, variant: str) -> Layout:
             object_x=(0.28, 0.42), object_y=(-0.30, -0.12), object_yaw=(0.0, 0.0),
             tote_size=(0.09, 0.09, 0.04), tote_x=(0.30, 0.38), tote_y=(0.06, 0.16),
         )  # fmt: skip
+    if task_name == 'box_cleanup':
+        knob = {'demonstrated': 0.030, 'unseen': 0.026}[variant]
+        return Layout(
+            object_name='block', shape='block', size=size, mass=mass,
+            object_x=(0.28, 0.40), object_y=(-0.32, -0.20), object_yaw=(-0.4, 0.4),
+            tote_size=(0.080, 0.080, 0.04), tote_x=(0.32, 0.38), tote_y=(-0.04, 0.02), tote_yaw=(-0.2, 0.2),
+            container='box',
+            lid=Lid(half=0.098, knob=knob, mass=0.080, x=(0.30, 0.38), y=(0.25, 0.31), yaw=(-0.2, 0.2)),
+        )  # fmt: skip
     return Layout(
         object_name='package', shape='package', size=size, mass=mass,
         object_x=(0.28, 0.40), object_y=(-0.28, -0.16), object_yaw=(-0.2, 0.2),
@@ -77,7 +108,7 @@ def layout(task_name: str, variant: str) -> Layout:
 
 
 def build_scene(plan: Layout) -> mujoco.MjSpec:
-    """Robot and scene, ready to compile. The tote is a mocap body: placed at reset, moved by nothing."""
+    """Robot and scene, ready to compile. The container is a mocap body: placed at reset, moved by nothing."""
     spec = build_robot()
     option = spec.option
     option.timestep = TIMESTEP
@@ -88,6 +119,8 @@ def build_scene(plan: Layout) -> mujoco.MjSpec:
     _add_table(spec)
     _add_tote(spec, plan)
     _add_object(spec, plan)
+    if plan.lid:
+        _add_lid(spec, plan.lid)
     looks.add_cameras(spec)
     return spec
 
@@ -101,7 +134,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 
 def _add_tote(spec: mujoco.MjSpec, plan: Layout) -> None:
     length, width, height = plan.tote_size
-    tote = spec.worldbody.add_body(name='tote', mocap=True)
+    tote = spec.worldbody.add_body(name=plan.container, mocap=True)
     walls = (
         ([0, 0, WALL], [length, width, WALL]),
         ([length, 0, height], [WALL, width + WALL, height]),
@@ -121,6 +154,10 @@ def _add_object(spec: mujoco.MjSpec, plan: Layout) -> None:
         geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[plan.size[0], 0, 0])
         geom.solimp = [0.7, 0.95, 0.008, 0.5, 2]
         looks.add_yarn(spec, body, plan.size[0])
+    elif plan.shape == 'block':
+        geom = body.add_geom(type=Box, size=plan.size)
+        geom.solimp = [0.7, 0.95, 0.004, 0.5, 2]
+        looks.add_block(spec, body, plan.size)
     else:
         geom = body.add_geom(type=Box, size=plan.size)
         geom.solimp = [0.7, 0.95, 0.006, 0.5, 2]
@@ -128,3 +165,16 @@ def _add_object(spec: mujoco.MjSpec, plan: Layout) -> None:
     geom.name, geom.mass, geom.group = plan.object_name, plan.mass, COLLISION
     geom.friction, geom.condim, geom.priority = [1.5, 0.02, 0.003], 6, 1  # priority: wool decides, not wood
     geom.solref = [0.02, 1]
+
+
+def _add_lid(spec: mujoco.MjSpec, lid: Lid) -> None:
+    body = spec.worldbody.add_body(name='lid')
+    body.add_freejoint(name='lid')
+    plate = body.add_geom(name='lid', type=Box, size=[lid.half, lid.half, lid.THICKNESS], mass=0.7 * lid.mass)
+    plate.material, plate.friction, plate.condim = 'lid', [0.8, 0.01, 0.001], 4
+    stem = body.add_geom(name='stem', type=mujoco.mjtGeom.mjGEOM_CYLINDER, fromto=[0, 0, 0, 0, 0, lid.KNOB_HEIGHT])
+    stem.size, stem.mass, stem.material = [0.4 * lid.knob, 0, 0], 0.05 * lid.mass, 'rim'
+    knob = body.add_geom(name='knob', type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=[0, 0, lid.KNOB_HEIGHT])
+    knob.size, knob.mass, knob.material = [lid.knob, 0, 0], 0.25 * lid.mass, 'rim'
+    knob.friction, knob.condim, knob.priority = [1.5, 0.02, 0.003], 6, 1
+    knob.solref, knob.solimp = [0.02, 1], [0.7, 0.95, 0.004, 0.5, 2]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from resfit_policy.task import ConfigError, Task
 from resfit_sim.model import set_joints
 from resfit_sim.rendering import Camera
-from resfit_sim.scene import TABLE_TOP, Layout, build_scene, layout
+from resfit_sim.scene import TABLE_TOP, WALL, Layout, Lid, build_scene, layout
 
 Array = NDArray[np.float64]
 
@@ -26,11 +26,28 @@ HOME = np.array(
 # episode to episode and never change within one teach a cloned policy to tell demonstrations apart
 # (42 % success instead of 98 % from 40 of them).
 ARM_JITTER = 0.02
-REST_SPEED = 0.05  # m/s below which an object in the tote counts as at rest
+REST_SPEED = 0.05  # m/s below which an object counts as at rest
+
+
+RIM_GAP = 0.005  # m between lid and rim up to which they count as touching
+
+Poses = dict[str, tuple[Array, Array]]  # name -> position (3,) m, quaternion (x, y, z, w)
 
 
 class SimulationError(RuntimeError):
     """The physics has become unstable; reset before going on."""
+
+
+def _turned(yaw: float) -> list[float]:
+    """Quaternion (w, x, y, z) of a turn about the vertical."""
+    return [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+
+
+def _axes(quat: Array) -> Array:
+    """Rotation matrix (3, 3) of a quaternion (x, y, z, w)."""
+    matrix = np.zeros(9)
+    mujoco.mju_quat2Mat(matrix, np.roll(quat, 1))
+    return matrix.reshape(3, 3)
 
 
 @lru_cache(maxsize=8)
@@ -53,11 +70,13 @@ class Simulation:
         joints = self.model.actuator_trnid[:, 0]
         self._qpos, self._qvel = self.model.jnt_qposadr[joints], self.model.jnt_dofadr[joints]
         self._limits = task.robot.lower, task.robot.upper
-        free = self.model.joint(self.layout.object_name)
-        self._object_qpos, self._object_qvel = int(free.qposadr[0]), int(free.dofadr[0])
-        self._object_geom = self.model.geom(self.layout.object_name).id
-        robot = self.model.body('base').id
-        self._is_robot = self.model.body_rootid[self.model.geom_bodyid] == robot
+        lid = ['lid'] if self.layout.lid else []
+        free = {name: self.model.joint(name) for name in [self.layout.object_name, *lid]}
+        self._free_qpos = {name: int(joint.qposadr[0]) for name, joint in free.items()}
+        self._free_qvel = {name: int(joint.dofadr[0]) for name, joint in free.items()}
+        root = self.model.body_rootid[self.model.geom_bodyid]
+        self._is_robot = root == self.model.body('base').id
+        self._is_free = np.isin(root, [self.model.body(name).id for name in free])
         timestep = round(self.model.opt.timestep * 1e9)  # ns
         if task.tick_ns % timestep:
             raise ConfigError(
@@ -74,7 +93,7 @@ class Simulation:
         return float(self.data.time)
 
     def reset(self, seed: int) -> None:
-        """Start an episode: object, tote and the right arm's start drawn from ``seed`` alone."""
+        """Start an episode: places of all objects and the right arm's start drawn from ``seed`` alone."""
         random, plan, data = np.random.default_rng(seed), self.layout, self.data
         mujoco.mj_resetData(self.model, data)
         position = [random.uniform(*plan.object_x), random.uniform(*plan.object_y), plan.rest_height]
@@ -84,10 +103,16 @@ class Simulation:
         home[:7] += random.uniform(-ARM_JITTER, ARM_JITTER, 7)
         set_joints(self.model, data, home)
         data.ctrl[:] = home
-        start = self._object_qpos
-        data.qpos[start : start + 7] = [*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-        data.mocap_pos[0] = tote
+        self._place(plan.object_name, position, yaw)
+        data.mocap_pos[0], data.mocap_quat[0] = tote, _turned(random.uniform(*plan.tote_yaw))
+        if plan.lid:
+            position = [random.uniform(*plan.lid.x), random.uniform(*plan.lid.y), TABLE_TOP + plan.lid.THICKNESS]
+            self._place('lid', position, random.uniform(*plan.lid.yaw))
         mujoco.mj_forward(self.model, data)
+
+    def _place(self, name: str, position: list[float], yaw: float) -> None:
+        start = self._free_qpos[name]
+        self.data.qpos[start : start + 7] = [*position, *_turned(yaw)]
 
     def apply(self, command: ArrayLike) -> None:
         """One tick (10 ms) with joint positions ``command`` (29,) rad, clipped to the limits.
@@ -119,14 +144,13 @@ class Simulation:
         """(29,) N m, what the actuators exert."""
         return np.array(self.data.actuator_force)
 
-    def object_poses(self) -> dict[str, tuple[Array, Array]]:
-        """Position (3,) m and quaternion (x, y, z, w) of object and tote in the world frame."""
-        start = self._object_qpos
-        quat = self.data.qpos[start + 3 : start + 7]
-        return {
-            self.layout.object_name: (self.data.qpos[start : start + 3].copy(), np.roll(quat, -1)),
-            'tote': (self.data.mocap_pos[0].copy(), np.roll(self.data.mocap_quat[0], -1)),
-        }
+    def object_poses(self) -> Poses:
+        """Position (3,) m and quaternion (x, y, z, w) of object, container and lid in the world frame."""
+        poses = {self.layout.container: (self.data.mocap_pos[0].copy(), np.roll(self.data.mocap_quat[0], -1))}
+        for name, start in self._free_qpos.items():
+            position, quat = np.split(self.data.qpos[start : start + 7], [3])
+            poses[name] = position.copy(), np.roll(quat, -1)
+        return poses
 
     def state(self) -> NDArray[np.float32]:
         """(S,) float32: joint positions, then per object of the task its position, and if the task asks for
@@ -136,25 +160,37 @@ class Simulation:
             position, quat = poses[item.name]
             parts.append(position)
             if item.pose == 'full':
-                matrix = np.zeros(9)
-                mujoco.mju_quat2Mat(matrix, np.roll(quat, 1))
-                parts.extend(matrix.reshape(3, 3).T[:2])
+                parts.extend(_axes(quat).T[:2])
         return np.concatenate(parts).astype(np.float32)
 
     def touched_by_robot(self) -> bool:
-        """Some part of the robot is in contact with the object."""
+        """Some part of the robot is in contact with the object or the lid."""
         pairs = self.data.contact.geom
-        mine = (pairs == self._object_geom).any(axis=1)
+        mine = self._is_free[pairs].any(axis=1)
         return bool(self._is_robot[pairs[mine]].any())
 
     def success(self) -> bool:
-        """The object lies at rest inside the tote, and the robot has let go of it."""
-        start = self._object_qpos
-        centre = self.data.qpos[start : start + 3] - self.data.mocap_pos[0]
-        inside = bool((np.abs(centre[:2]) < self.layout.tote_size[:2]).all())
-        inside = inside and bool(centre[2] < 2 * self.layout.tote_size[2])
-        speed = np.linalg.norm(self.data.qvel[self._object_qvel : self._object_qvel + 3])
-        return inside and bool(speed < REST_SPEED) and not self.touched_by_robot()
+        """The object lies inside the container, the lid, if there is one, on it; all at rest, and let go of."""
+        poses = self.object_poses()
+        inside = self._inside(poses) and (self.layout.lid is None or self._covered(poses, self.layout.lid))
+        speeds = [np.linalg.norm(self.data.qvel[start : start + 3]) for start in self._free_qvel.values()]
+        return inside and bool(max(speeds) < REST_SPEED) and not self.touched_by_robot()
+
+    def _inside(self, poses: Poses) -> bool:
+        """The object's centre is between the container's walls."""
+        container, quat = poses[self.layout.container]
+        x, y, z = np.abs(_axes(quat).T @ (poses[self.layout.object_name][0] - container))
+        length, width, height = self.layout.tote_size
+        return bool(x < length and y < width and z < 2 * height)
+
+    def _covered(self, poses: Poses, lid: Lid) -> bool:
+        """The container's opening lies wholly under the lid's plate, and against it."""
+        (container, quat), (centre, turned) = poses[self.layout.container], poses['lid']
+        length, width, height = self.layout.tote_size - np.array([WALL, WALL, 0])
+        corners = np.array([(x, y, 2 * height) for x in (-length, length) for y in (-width, width)])
+        seen = (container + corners @ _axes(quat).T - centre) @ _axes(turned)  # from the lid
+        under = np.abs(seen[:, :2]) < lid.half
+        return bool(under.all() and (np.abs(seen[:, 2] + lid.THICKNESS) < RIM_GAP).all())
 
     def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB. The overview is drawn finely, the head cameras fast.
