@@ -8,7 +8,7 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from resfit_learner.bc import BcConfig
@@ -16,6 +16,7 @@ from resfit_learner.config import RECIPES, LearnerConfig, load_config
 from resfit_policy.task import ConfigError, parse_config, read_yaml
 
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -23,13 +24,21 @@ class Job:
     """From demonstrations to a better policy."""
 
     demonstrations: Count = 60  # successful expert episodes
+    base_band: tuple[Share, Share] | None = None  # success of the base, by taking as many demonstrations as it takes
     demonstrated: str = 'demonstrated'  # variant of the scene the demonstrations show
     variant: str = 'unseen'  # variant that the base is weak on, and the residual is trained on
     bc: BcConfig = field(default_factory=BcConfig)
     recipe: str = 'resfit_ros'
     learner: dict[str, Any] = field(default_factory=dict)  # changes to the recipe
     steps: Count = 18_000  # online control steps (15 robot minutes at 20 Hz)
+    horizon: Count | None = None  # control steps per episode of --env, where shorter than its own
     evaluation_episodes: Count = 100  # per arm
+
+    @model_validator(mode='after')
+    def _check(self) -> Job:
+        if self.base_band and not self.base_band[0] < self.base_band[1]:
+            raise ValueError('base_band: the lower success rate comes first')
+        return self
 
     def learner_config(self, **changes: Any) -> LearnerConfig:
         """The recipe with this job's changes, and more. Raises ConfigError."""
@@ -44,8 +53,11 @@ def job_folder() -> Path:
 
 
 def load_job(task: str, path: Path | None = None, **changes: Any) -> Job:
-    """The job of ``task``, or of the YAML file ``path``; ``changes`` that are not None go over it."""
-    where = path or job_folder() / f'{Path(task).stem}.yaml'
+    """The job of ``task``, or of the YAML file ``path``; ``changes`` that are not None go over it.
+
+    Environments of one family, 'family:name', share the family's.
+    """
+    where = path or job_folder() / f'{Path(task).stem.partition(":")[0]}.yaml'
     values = read_yaml(where) if path or where.exists() else {}
     job = parse_config(Job, {**(values or {}), **{k: v for k, v in changes.items() if v is not None}}, str(where))
     if job.recipe not in RECIPES:

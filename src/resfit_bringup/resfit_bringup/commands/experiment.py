@@ -6,6 +6,7 @@ import argparse
 import shlex
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import gymnasium
 import yaml
 
 from resfit_bringup import report
+from resfit_bringup.band import base_within
 from resfit_bringup.job import Job, digest, load_job
 from resfit_bringup.pipeline import (
     TRAINING_SEEDS,
@@ -26,7 +28,7 @@ from resfit_bringup.pipeline import (
 from resfit_bringup.progress import Progress, window
 from resfit_bringup.resumable import Log, train_resumable
 from resfit_bringup.versions import versions
-from resfit_learner.adapter import adapt
+from resfit_learner import adapter, metaworld
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel
 from resfit_learner.checkpoint import save_checkpoint
@@ -35,7 +37,7 @@ from resfit_learner.method import METHODS, Method, Setup, make_method
 from resfit_learner.rollout import run_episode
 from resfit_learner.training import ResFiT
 from resfit_policy.base_policy import load_base
-from resfit_policy.episode_log import Arm
+from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.task import ConfigError, Task
 from resfit_sim.env import VegaEnv
 
@@ -45,8 +47,9 @@ INTERMEDIATE_EPISODES = 50
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--env', metavar='ID', help='a Gymnasium environment in place of --task (needs --demos or --expert)'
+        '--env', metavar='ID', help='a Gymnasium environment in place of --task, or metaworld:<task of Meta-World>'
     )
+    parser.add_argument('--horizon', type=int, help="with --env: steps per episode (default: the environment's)")
     parser.add_argument('--steps', type=int, help="online control steps (default: the job's)")
     parser.add_argument('--method', default='resfit', choices=METHODS, help='how to get better (default: %(default)s)')
     parser.add_argument('--recipe', help="named set of hyper-parameters (default: the job's)")
@@ -55,7 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
     parser.add_argument('--demos', type=Path, help='folder of bags (default: made by the expert, and cached)')
-    parser.add_argument('--expert', metavar='MODULE:FACTORY', help='demonstrator for --env; called with the task')
+    parser.add_argument(
+        '--expert', metavar='MODULE:FACTORY', help='demonstrator for --env; called with the task (default: its own)'
+    )
+    parser.add_argument('--demonstrations', type=int, help="number of demonstrations (default: the job's)")
+    parser.add_argument(
+        '--base-band', type=float, nargs=2, metavar=('LOW', 'HIGH'),
+        help="take as many demonstrations as give a base of such a success rate (default: the job's, if any)",
+    )  # fmt: skip
     parser.add_argument(
         '--base', type=Path, help='frozen base policy (default: trained on the demonstrations, and cached)'
     )
@@ -77,16 +87,18 @@ def changes(pairs: list[str]) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Demonstrations, base, training, evaluation."""
     started = time.monotonic()
+    if args.env and args.env.startswith(metaworld.PREFIX):
+        metaworld.enter_venv()
     job = load_job(
-        args.env or args.task, args.job, steps=args.steps, recipe=args.recipe, evaluation_episodes=args.episodes
-    )
+        args.env or args.task, args.job, steps=args.steps, recipe=args.recipe, evaluation_episodes=args.episodes,
+        horizon=args.horizon, demonstrations=args.demonstrations, base_band=args.base_band,
+    )  # fmt: skip
     config = job.learner_config(**changes(args.set))
-    env, task = make_env(args, job.variant)
-    demonstrations = _demonstrations(args, job, task)
-    base = args.base or cached_base(task, demonstrations, job, args.seed)
+    env, task = make_env(args, job)
+    demonstrations, base, choice = _given(args, job, env, task)
     setup = Setup(
         task=task,
-        make_env=lambda: make_env(args, job.variant)[0],
+        make_env=lambda: make_env(args, job)[0],
         make_base=lambda: load_base(str(base), task),
         demonstrations=[relabel(episode, load_base(str(base), task)) for episode in demonstrations],
         config=config,
@@ -107,7 +119,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         training_s=round(training_s, 1), training_cpu_s=round(log.cpu, 1),
         env_steps_per_s=round(method.env_steps / training_s, 1),
         reached=report.milestones(curve, log.seconds), evaluations=log.evaluations,
-        settings=method.settings, job=asdict(job), versions=versions(), command=shlex.join(['resfit', *args.words]),
+        settings=method.settings, job=asdict(job), base_choice=choice, versions=versions(),
+        command=shlex.join(['resfit', *args.words]),
     )  # fmt: skip
     summary['curve'] = {
         'steps': curve.steps,
@@ -145,26 +158,35 @@ def train(args: argparse.Namespace, job: Job, method: Method, env: gymnasium.Env
         )  # fmt: skip
 
 
-def make_env(args: argparse.Namespace, variant: str) -> tuple[gymnasium.Env[Any, Any], Task]:
+def make_env(args: argparse.Namespace, job: Job) -> tuple[gymnasium.Env[Any, Any], Task]:
     """The environment of --env or --task, and its task. Raises ConfigError."""
-    if not args.env:
-        env = VegaEnv(args.task, variant=variant)
-        return env, env.task
-    try:
-        return adapt(gymnasium.make(args.env))
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(f'cannot make the environment "{args.env}": {error}') from None
+    if args.env:
+        return adapter.make(args.env, job.horizon)
+    if job.horizon:
+        raise ConfigError('a horizon is for --env: that of a task is in its YAML file')
+    env = VegaEnv(args.task, variant=job.variant)
+    return env, env.task
 
 
-def _demonstrations(args: argparse.Namespace, job: Job, task: Task) -> list[Any]:
+def _given(
+    args: argparse.Namespace, job: Job, env: gymnasium.Env[Any, Any], task: Task
+) -> tuple[list[Episode], Path, dict[str, Any]]:
+    """Demonstrations, the folder of the base, and how that was chosen."""
+    if job.base_band and not args.base and not args.demonstrations:
+        return base_within(*job.base_band, env, task, partial(_demonstrations, args, job, env, task), job, args.seed)
+    count = args.demonstrations if args.demos else job.demonstrations
+    demonstrations = _demonstrations(args, job, env, task, count)
+    return demonstrations, args.base or cached_base(task, demonstrations, job, args.seed), {}
+
+
+def _demonstrations(
+    args: argparse.Namespace, job: Job, env: gymnasium.Env[Any, Any], task: Task, count: int | None
+) -> list[Episode]:
     if args.demos:
-        return list(read_log(args.demos))
-    if args.env and not args.expert:
-        raise ConfigError('--env needs demonstrations: give --demos FOLDER or --expert MODULE:FACTORY')
+        return list(read_log(args.demos))[:count]
+    assert count is not None
     if not args.env:
-        return list(read_log(expert_demonstrations(task, job, args.seed)))
-    env, expert = make_env(args, job.variant)[0], load_base(args.expert, task)
-    folder = (
-        cache_folder() / 'demonstrations' / f'{task.name}-{digest(task, job.demonstrations, args.seed, args.expert)}'
-    )
-    return record_demonstrations(folder, env, task, expert, job.demonstrations, args.seed)
+        return list(read_log(expert_demonstrations(task, replace(job, demonstrations=count), args.seed)))
+    expert = load_base(args.expert, task) if args.expert else adapter.expert(env, task)
+    folder = cache_folder() / 'demonstrations' / f'{task.name}-{digest(task, count, args.seed, args.expert)}'
+    return record_demonstrations(folder, env, task, expert, count, args.seed)
