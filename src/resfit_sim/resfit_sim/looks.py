@@ -109,11 +109,22 @@ def add_yarn(spec: mujoco.MjSpec, body: mujoco.MjsBody, radius: float) -> None:
     _add_mesh(spec, body, 'yarn', np.concatenate(vertices), np.concatenate(faces), 'wool', FINE)
 
 
-def add_pillow(spec: mujoco.MjSpec, body: mujoco.MjsBody, half: tuple[float, ...]) -> None:
-    """A padded mailer: a rounded box with a band of tape."""
-    _add_mesh(spec, body, 'pillow', *_superellipsoid(np.array(half), 0.35), 'paper', 0)
+def add_pillow(spec: mujoco.MjSpec, row: list[mujoco.MjsBody], half: tuple[float, ...]) -> None:
+    """A padded mailer: a rounded box with a band of tape, whose skin follows a row of bodies along y."""
+    vertices, faces = _superellipsoid(np.array(half), 0.35)
+    pitch = 2 * half[1] / len(row)
+    places = (np.arange(len(row)) - len(row) // 2) * pitch
+    along = np.clip(vertices[:, 1], places[0], places[-1])
+    weights = np.clip(1 - np.abs(along - places[:, None]) / pitch, 0, 1)  # (bodies, vertices), sum 1
+    skin = spec.add_skin(name='pillow', material='paper')
+    skin.vert, skin.face = vertices.ravel(), faces.ravel()
+    skin.bodyname = [body.name for body in row]
+    skin.bindpos = np.outer(places, [0, 1, 0]).ravel()
+    skin.bindquat = np.tile([1.0, 0, 0, 0], len(row))
+    skin.vertid = [np.flatnonzero(weight).tolist() for weight in weights]
+    skin.vertweight = [weight[weight > 0].tolist() for weight in weights]
     band = np.array([half[0] * 1.01, half[1] * 0.12, half[2] * 1.01])
-    _add_mesh(spec, body, 'band', *_superellipsoid(band, 0.2), 'tape', 0)
+    _add_mesh(spec, row[len(row) // 2], 'band', *_superellipsoid(band, 0.2), 'tape', 0)
 
 
 def add_block(spec: mujoco.MjSpec, body: mujoco.MjsBody, half: tuple[float, ...]) -> None:

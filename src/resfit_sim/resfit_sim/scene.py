@@ -25,10 +25,15 @@ TIMESTEP = 0.005  # s; 1 to 5 ms give the same success, and 2 ms takes twice as 
 VARIANTS = ('demonstrated', 'unseen')
 WALL = 0.006  # m, half the thickness of the container's walls
 
+# A package bends as a row of segments. Held by one end, it sags by some 20 degrees from end to end.
+SEGMENTS = 5
+STIFFNESS = 0.06  # N m/rad, of the spring between two segments
+RELAXATION = 0.05  # s in which a bend relaxes
+
 
 @dataclass(frozen=True)
 class Lid:
-    """A square plate with a knob, for the container. Its pose is that of the plate's centre. m, rad and kg."""
+    """A square plate with a round knob, for the container. Its pose is that of the plate's centre. m, rad and kg."""
 
     half: float  # side of the plate
     knob: float  # radius
@@ -38,7 +43,7 @@ class Lid:
     yaw: tuple[float, float]
 
     THICKNESS: ClassVar[float] = 0.004  # half of the plate's, m
-    KNOB_HEIGHT: ClassVar[float] = 0.040  # of the knob's centre above the plate's, m
+    KNOB_HEIGHT: ClassVar[float] = 0.045  # of the centre of the knob's round top above the plate's, m
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def layout(task_name: str, variant: str) -> Layout:
             tote_size=(0.09, 0.09, 0.04), tote_x=(0.30, 0.38), tote_y=(0.06, 0.16),
         )  # fmt: skip
     if task_name == 'box_cleanup':
-        knob = {'demonstrated': 0.030, 'unseen': 0.026}[variant]
+        knob = {'demonstrated': 0.028, 'unseen': 0.025}[variant]
         return Layout(
             object_name='block', shape='block', size=size, mass=mass,
             object_x=(0.28, 0.40), object_y=(-0.32, -0.20), object_yaw=(-0.4, 0.4),
@@ -102,7 +107,7 @@ def layout(task_name: str, variant: str) -> Layout:
         )  # fmt: skip
     return Layout(
         object_name='package', shape='package', size=size, mass=mass,
-        object_x=(0.28, 0.40), object_y=(-0.28, -0.16), object_yaw=(-0.2, 0.2),
+        object_x=(0.28, 0.40), object_y=(-0.28, -0.16), object_yaw=(-0.6, 0.6),
         tote_size=(0.10, 0.18, 0.04), tote_x=(0.30, 0.38), tote_y=(0.30, 0.36),
     )  # fmt: skip
 
@@ -151,20 +156,40 @@ def _add_object(spec: mujoco.MjSpec, plan: Layout) -> None:
     body = spec.worldbody.add_body(name=plan.object_name)
     body.add_freejoint(name=plan.object_name)
     if plan.shape == 'ball':
-        geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[plan.size[0], 0, 0])
-        geom.solimp = [0.7, 0.95, 0.008, 0.5, 2]
+        _add_padded(body, mujoco.mjtGeom.mjGEOM_SPHERE, (plan.size[0], 0, 0), plan.mass, give=0.008)
         looks.add_yarn(spec, body, plan.size[0])
     elif plan.shape == 'block':
-        geom = body.add_geom(type=Box, size=plan.size)
-        geom.solimp = [0.7, 0.95, 0.004, 0.5, 2]
+        _add_padded(body, Box, plan.size, plan.mass, give=0.004)
         looks.add_block(spec, body, plan.size)
     else:
-        geom = body.add_geom(type=Box, size=plan.size)
-        geom.solimp = [0.7, 0.95, 0.006, 0.5, 2]
-        looks.add_pillow(spec, body, plan.size)
-    geom.name, geom.mass, geom.group = plan.object_name, plan.mass, COLLISION
+        looks.add_pillow(spec, _add_segments(body, plan), plan.size)
+
+
+def _add_segments(centre: mujoco.MjsBody, plan: Layout) -> list[mujoco.MjsBody]:
+    """The soft package: a row of segments along y that bends and twists, from right to left.
+
+    ``centre`` is the one in the middle, whose pose is the package's. Ball joints with damped springs between
+    segments bend as a whole package does, at a fraction of a deformable mesh's cost.
+    """
+    length, width, height = plan.size
+    half, row = width / SEGMENTS, [centre]
+    for side in (-1, 1):
+        for _ in range(SEGMENTS // 2):
+            inner = row[0] if side < 0 else row[-1]
+            body = inner.add_body(name=f'{plan.object_name}_{len(row)}', pos=[0, 2 * half * side, 0])
+            joint = body.add_joint(type=mujoco.mjtJoint.mjJNT_BALL, pos=[0, -half * side, 0])
+            joint.stiffness[0], joint.damping[0] = STIFFNESS, STIFFNESS * RELAXATION
+            row.insert(0 if side < 0 else len(row), body)
+    for body in row:
+        _add_padded(body, Box, (length, half, height), plan.mass / SEGMENTS, give=0.006)
+    return row
+
+
+def _add_padded(body: mujoco.MjsBody, kind: mujoco.mjtGeom, size: tuple[float, ...], mass: float, give: float) -> None:
+    """A geom that is soft, over a depth of ``give`` m, and grips whatever it touches."""
+    geom = body.add_geom(name=body.name, type=kind, size=size, mass=mass, group=COLLISION)
     geom.friction, geom.condim, geom.priority = [1.5, 0.02, 0.003], 6, 1  # priority: wool decides, not wood
-    geom.solref = [0.02, 1]
+    geom.solref, geom.solimp = [0.02, 1], [0.7, 0.95, give, 0.5, 2]
 
 
 def _add_lid(spec: mujoco.MjSpec, lid: Lid) -> None:
@@ -172,9 +197,8 @@ def _add_lid(spec: mujoco.MjSpec, lid: Lid) -> None:
     body.add_freejoint(name='lid')
     plate = body.add_geom(name='lid', type=Box, size=[lid.half, lid.half, lid.THICKNESS], mass=0.7 * lid.mass)
     plate.material, plate.friction, plate.condim = 'lid', [0.8, 0.01, 0.001], 4
-    stem = body.add_geom(name='stem', type=mujoco.mjtGeom.mjGEOM_CYLINDER, fromto=[0, 0, 0, 0, 0, lid.KNOB_HEIGHT])
-    stem.size, stem.mass, stem.material = [0.4 * lid.knob, 0, 0], 0.05 * lid.mass, 'rim'
-    knob = body.add_geom(name='knob', type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=[0, 0, lid.KNOB_HEIGHT])
-    knob.size, knob.mass, knob.material = [lid.knob, 0, 0], 0.25 * lid.mass, 'rim'
+    upright = [0, 0, lid.knob - lid.THICKNESS, 0, 0, lid.KNOB_HEIGHT]
+    knob = body.add_geom(name='knob', type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=upright)
+    knob.size, knob.mass, knob.material = [lid.knob, 0, 0], 0.3 * lid.mass, 'rim'
     knob.friction, knob.condim, knob.priority = [1.5, 0.02, 0.003], 6, 1
     knob.solref, knob.solimp = [0.02, 1], [0.7, 0.95, 0.004, 0.5, 2]
