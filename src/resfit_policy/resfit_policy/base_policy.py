@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from resfit_policy.chunked import Chunked
 from resfit_policy.files import write_atomically
+from resfit_policy.given_base import SUFFIXES, load_given
 from resfit_policy.observation import BasePolicy, Float, Observation
 from resfit_policy.task import ConfigError, Task, parse_config, read_json
 
@@ -71,24 +72,17 @@ class ChunkNet(nn.Module):
         return self.normalised(state) * self.action_std + self.action_mean
 
 
-class ChunkPolicy:
+class ChunkPolicy(Chunked):
     """A frozen ``ChunkNet`` with its queue of actions."""
 
     def __init__(self, net: ChunkNet) -> None:
         self.net = net.eval().requires_grad_(False)
-        self._queue: deque[Float] = deque()
+        super().__init__(self._chunk, net.config.execute)
 
-    def reset(self) -> None:
-        """Clear the chunk queue."""
-        self._queue.clear()
-
-    def act(self, observation: Observation) -> Float:
-        """Next action of the chunk, (A,) float32 rad; predicts a new chunk when the queue is empty."""
-        if not self._queue:
-            with torch.inference_mode():
-                chunk = self.net(torch.from_numpy(np.asarray(observation.state, np.float32))[None])[0].numpy()
-            self._queue.extend(chunk[: self.net.config.execute].astype(np.float32))
-        return self._queue.popleft()
+    def _chunk(self, observation: Observation) -> Float:
+        with torch.inference_mode():
+            chunk: Tensor = self.net(torch.from_numpy(np.asarray(observation.state, np.float32))[None])
+            return np.asarray(chunk[0].numpy(), np.float32)
 
 
 def save_base(folder: Path, net: ChunkNet, task: Task, training: dict[str, Any]) -> None:
@@ -108,9 +102,10 @@ def save_base(folder: Path, net: ChunkNet, task: Task, training: dict[str, Any])
 
 
 def load_base(where: str, task: Task) -> BasePolicy:
-    """Load a base policy from a folder, or make one from ``module:factory`` (called with the task).
+    """Load a base policy: a folder of ours, or a file of somebody else's (``given_base``), or ``module:factory``.
 
-    Raises ConfigError where it is missing, damaged, or was trained for other joints or another state.
+    A factory is called with the task. Raises ConfigError where the base is missing, damaged, or was trained for other
+    joints or another state.
     """
     if ':' in where and not Path(where).exists():
         module, _, factory = where.partition(':')
@@ -120,8 +115,13 @@ def load_base(where: str, task: Task) -> BasePolicy:
             raise ConfigError(f'cannot make a base from "{where}": {error}') from None
         return made
     folder = Path(where)
+    if folder.suffix in SUFFIXES:
+        return load_given(folder, task)
     if not (folder / 'policy.json').exists():
-        raise ConfigError(f'no base policy in {folder}: give a folder with policy.json, as "resfit bc" writes it')
+        raise ConfigError(
+            f'no base policy in {folder}: give a folder with policy.json, as "resfit bc" writes it, '
+            'or a .onnx or .safetensors file'
+        )
     about = read_json(folder / 'policy.json')
     if about.get('format') != FORMAT:
         raise ConfigError(f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r}')
