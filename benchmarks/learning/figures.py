@@ -33,6 +33,7 @@ class Run:
     observation: str = ''
     steps: int = 0
     set: dict[str, Any] = field(default_factory=dict)
+    panel: str = ''  # title of a picture of its own within the figure
     trial: bool = False  # its result is not kept with the others
 
     @property

@@ -1,0 +1,216 @@
+"""What the results say, as Markdown: goals, one table per figure, ratios, and every single run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from figures import OURS, Figure, Run
+
+from resfit_learner.curve import Curve
+from resfit_learner.evaluation import Rate, wilson
+
+Result = dict[str, Any]
+LEVELS = '50%', '80%', '90%'
+GROUP_HEAD = [
+    'task', 'method', 'seeds', 'base', 'final', 'dip', *(f'steps to {level}' for level in LEVELS),
+    *(f'min to {level}' for level in LEVELS), 'env steps/s',
+]  # fmt: skip
+RUN_HEAD = [
+    'task', 'method', 'seed', 'base', 'final', 'gain', 'dip', 'of chance', 'steps to 90%', 'steps', 'training',
+    'commit',
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached on a task."""
+
+    base: tuple[float, float]
+    final: float
+    steps: int
+    dip: float = 0.9
+
+
+GOALS = {
+    'woolly_ball': Goal((0.15, 0.45), 0.95, 18_000),
+    'package_handover': Goal((0.15, 0.45), 0.95, 91_000),
+    'box_cleanup': Goal((0.30, 0.80), 0.95, 100_000),
+    'woolly_ball-vision': Goal((0.15, 0.45), 0.85, 36_000),
+    'package_handover-vision': Goal((0.15, 0.45), 0.80, 100_000),
+}
+METAWORLD_GOAL = Goal((0.10, 0.60), 0.95, 50_000)
+
+
+def goal(where: str) -> Goal | None:
+    return METAWORLD_GOAL if where.startswith('metaworld') else GOALS.get(where)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one method on one task, over its seeds."""
+
+    where: str
+    label: str
+    planned: int
+    results: list[Result]
+
+    def rate(self, arm: str) -> Rate:
+        """Success of ``arm`` (base, resfit), all seeds' episodes together."""
+        rates = [result[arm] for result in self.results]
+        return wilson(sum(round(item['success'] * item['n']) for item in rates), sum(item['n'] for item in rates))
+
+    def reached(self, level: str, what: str) -> list[float]:
+        """Steps or seconds to ``level``, per seed; infinite where it was not reached."""
+        return [result['reached'][level][what] if result['reached'][level] else math.inf for result in self.results]
+
+    def dips(self) -> list[float]:
+        return [result['dip']['ratio'] for result in self.results if result['dip']]
+
+
+def groups(runs: Iterable[Run]) -> list[Group]:
+    """Runs by task and method, in their order."""
+    found: dict[tuple[str, str], list[Result | None]] = {}
+    for run in runs:
+        found.setdefault((run.where, run.label), []).append(run.load())
+    return [Group(*key, len(given), [item for item in given if item]) for key, given in found.items()]
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [list(head), ['---'] * len(head), *map(list, rows)]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def percent(rate: Rate | dict[str, Any]) -> str:
+    low, success, high = (
+        (rate.low, rate.success, rate.high) if isinstance(rate, Rate) else (rate['low'], rate['success'], rate['high'])
+    )
+    return f'{success:.0%} [{100 * low:.0f}, {100 * high:.0f}]'
+
+
+def spread(values: Sequence[float], shape: str = ',.0f') -> str:
+    """Median, and smallest to largest; how many of the seeds got there at all."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return 'not reached' if values else '-'
+    middle = statistics.median(values)
+    text = format(middle, shape) if math.isfinite(middle) else 'not reached'
+    if len(finite) < len(values):
+        return f'{text} ({len(finite)} of {len(values)}: from {min(finite):{shape}})'
+    low, high = format(min(finite), shape), format(max(finite), shape)
+    return f'{text} ({low} to {high})' if low != high else text
+
+
+def group_row(group: Group) -> list[str]:
+    """One line of a figure's table."""
+    done = len(group.results)
+    seeds = str(done) if done == group.planned else f'{done} of {group.planned}'
+    if not done:
+        return [group.where, group.label, seeds, 'not run', *['-'] * (len(GROUP_HEAD) - 4)]
+    minutes = [[seconds / 60 for seconds in group.reached(level, 'seconds')] for level in LEVELS]
+    return [
+        group.where, group.label, seeds, percent(group.rate('base')), percent(group.rate('resfit')),
+        spread(group.dips(), '.2f'), *(spread(group.reached(level, 'steps')) for level in LEVELS),
+        *(spread(item, '.1f') for item in minutes),
+        spread([result['env_steps_per_s'] for result in group.results], '.0f'),
+    ]  # fmt: skip
+
+
+def run_row(run: Run) -> list[str] | None:
+    """One line of the table of all runs; None where there is no result."""
+    result = run.load()
+    if result is None:
+        return None
+    gain, dip, ninety = result['difference'], result['dip'], result['reached']['90%']
+    points = result['resfit']['success'] - result['base']['success']
+    return [
+        run.where, run.label, str(run.seed), percent(result['base']), percent(result['resfit']),
+        f'{100 * points:+.0f} [{100 * gain["low"]:+.0f}, {100 * gain["high"]:+.0f}]',
+        f'{dip["ratio"]:.2f} [{dip["low"]:.2f}, {dip["high"]:.2f}]' if dip else '-',
+        f'{dip["chance_median"]:.2f}, {dip["chance"]:.3f}' if dip else '-',
+        f'{ninety["steps"]:,}' if ninety else 'not reached', f'{result["env_steps"]:,}',
+        f'{result["training_s"] / 60:.1f} min', str(result['versions']['commit']),
+    ]  # fmt: skip
+
+
+def goal_rows(figures: dict[str, Figure]) -> list[list[str]]:
+    """Goals against our recipe: figure by figure, what was reached within the steps allowed."""
+    ours = [run for figure in figures.values() for run in figure.runs if run.label == OURS and goal(run.where)]
+    rows = []
+    for group in groups(ours):
+        wanted = goal(group.where)
+        assert wanted is not None
+        low, high = wanted.base
+        aim = f'base {low:.0%} to {high:.0%}; at least {wanted.final:.0%} within {wanted.steps:,}; dip {wanted.dip}'
+        if not group.results:
+            rows.append([group.where, aim, '0', 'not run', '-', '-', '-', '-'])
+            continue
+        base, final, dips = group.rate('base'), group.rate('resfit'), group.dips()
+        steps = max(result['env_steps'] for result in group.results)
+        missed = [
+            name
+            for name, kept in (
+                ('base', all(low <= result['base']['success'] <= high for result in group.results)),
+                ('success', all(result['resfit']['success'] >= wanted.final for result in group.results)),
+                ('steps', steps <= 1.02 * wanted.steps),  # the last episode ends after the last step
+                ('dip', bool(dips) and min(dips) >= wanted.dip),
+                ('seeds', len(group.results) >= 3),
+            )
+            if not kept
+        ]
+        rows.append([
+            group.where, aim, str(len(group.results)), percent(base), percent(final), spread(dips, '.2f'), f'{steps:,}',
+            'reached' if not missed else f'missed: {", ".join(missed)}',
+        ])  # fmt: skip
+    return rows
+
+
+def ratio_rows(ours: Sequence[Group], others: Sequence[Group]) -> list[list[str]]:
+    """How many times fewer steps and seconds ours takes to each level, medians over seeds."""
+    rows = []
+    for other in others:
+        same = [group for group in ours if group.where == other.where and group.results]
+        if not same or not other.results:
+            rows.append([other.where, other.label, *['not run'] * (2 * len(LEVELS))])
+            continue
+        cells = []
+        for what, limit in (('steps', 'env_steps'), ('seconds', 'training_s')):
+            most = statistics.median(result[limit] for result in other.results)
+            cells += [ratio(same[0].reached(level, what), other.reached(level, what), most) for level in LEVELS]
+        rows.append([other.where, other.label, *cells])
+    return rows
+
+
+def ratio(mine: Sequence[float], theirs: Sequence[float], limit: float) -> str:
+    """Median of theirs over the median of mine; a bound where theirs was not reached in its ``limit`` steps."""
+    one, two = statistics.median(mine), statistics.median(theirs)
+    if not math.isfinite(one):
+        return 'ours not reached'
+    return f'{two / one:.1f}' if math.isfinite(two) else f'> {limit / one:.1f}'
+
+
+def ppo_rows(ours: Sequence[Group], ppo: Sequence[Group]) -> list[list[str]]:
+    """Steps to the success that PPO has at its end: of PPO (its first such window, or its end), and of ours."""
+    rows = []
+    for other in ppo:
+        same = [group for group in ours if group.where == other.where and group.results]
+        if not same or not other.results:
+            rows.append([other.where, 'not run', '-', '-', '-'])
+            continue
+        level = other.rate('resfit').success
+        theirs = [steps_to(result, level) or result['env_steps'] for result in other.results]
+        mine = [steps_to(result, level) or math.inf for result in same[0].results]
+        middle = statistics.median(mine)
+        times = f'{statistics.median(theirs) / middle:.0f}' if math.isfinite(middle) else 'ours not reached'
+        rows.append([other.where, f'{level:.0%}', spread(theirs), spread(mine), times])
+    return rows
+
+
+def steps_to(result: Result, level: float) -> int | None:
+    """Online steps until a window of 50 episodes first has ``level`` success."""
+    curve = Curve(result['curve']['steps'], [bool(item) for item in result['curve']['success']])
+    index = curve.reached(level)
+    return None if index is None else curve.steps[index]
