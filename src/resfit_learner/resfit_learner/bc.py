@@ -11,10 +11,11 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from resfit_learner.demonstrations import check_demonstrations
 from resfit_policy.base_policy import ChunkConfig, ChunkNet
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import BasePolicy, Observation
-from resfit_policy.task import ConfigError, Task
+from resfit_policy.task import Task
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -45,13 +46,7 @@ def train_base(
     ``progress(step, loss)`` is called every 100 steps. Raises ConfigError on unusable demonstrations.
     """
     used = [episode for episode in demonstrations if episode.success]
-    if not used:
-        raise ConfigError('none of the demonstrations is a success: record new ones with "resfit collect"')
-    for episode in used:
-        if episode.state.shape[1] != task.state_size or episode.executed_action.shape[1] != task.action_size:
-            raise ConfigError(f'demonstration {episode.episode_id} was recorded for another task or robot')
-        if not (np.isfinite(episode.state).all() and np.isfinite(episode.executed_action).all()):
-            raise ConfigError(f'demonstration {episode.episode_id} holds values that are not finite')
+    check_demonstrations(task, demonstrations)
     torch.set_num_threads(config.threads)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)

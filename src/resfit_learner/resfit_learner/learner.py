@@ -12,13 +12,14 @@ from torch import Tensor
 
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
+from resfit_learner.demonstrations import check_demonstrations
 from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.synergies import error_directions, joint_directions
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
 from resfit_policy.episode_log import Episode
-from resfit_policy.task import ConfigError, Task
+from resfit_policy.task import Task
 
 
 @dataclass
@@ -39,8 +40,7 @@ class Learner:
 
         Raises ConfigError where they cannot be learned from.
         """
-        if not any(episode.success for episode in demonstrations):
-            raise ConfigError('none of the demonstrations is a success: record new ones with "resfit collect"')
+        check_demonstrations(task, demonstrations)
         torch.set_num_threads(config.threads)
         torch.manual_seed(seed)
         self.config, self.task = config, task

@@ -18,6 +18,7 @@ from resfit_policy.episode_log import Arm, Episode, Phase
 from resfit_policy.task import ConfigError, load_task
 
 TASK = load_task('woolly_ball')
+HOME = (TASK.robot.lower + TASK.robot.upper) / 2
 SMALL = LearnerConfig(
     batch=16, heads=4, critic_hidden=(16,), actor_hidden=(16,), min_steps=10, critic_warmup=4, actor_delay=2,
     actor_lr=1e-3, capacity=500, directions=4, imitation=0.1,
@@ -27,7 +28,7 @@ SMALL = LearnerConfig(
 def make_episode(number, success=True, length=12):
     rng = np.random.default_rng(number)
     rows = length + (not success)
-    motion = np.cumsum(rng.normal(0, 0.02, (rows, 29)), 0).astype(np.float32)
+    motion = (HOME + np.cumsum(rng.normal(0, 0.02, (rows, 29)), 0)).astype(np.float32)
     return Episode(
         episode_id=number, task=TASK.name, seed=number, arm=Arm.RESIDUAL,
         outcome=Phase.SUCCESS if success else Phase.TIMEOUT, success=success, final=not success,

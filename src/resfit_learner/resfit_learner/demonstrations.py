@@ -1,0 +1,62 @@
+"""What demonstrations must be, before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from resfit_policy.episode_log import Episode
+from resfit_policy.task import ConfigError, Task
+
+AGAIN = 'record demonstrations of this task with "resfit collect"'
+AT_START = 0.5  # rad, how far a first target may lie from the joint positions: gravity and contacts bend a robot
+
+
+def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
+    """Raise ConfigError where ``demonstrations`` cannot be learned from, or are of another task or robot.
+
+    Single constant joints and object coordinates are as they should be: an arm at rest, a table's height.
+    """
+    if not any(episode.success for episode in demonstrations):
+        raise ConfigError(f'none of the demonstrations is a success: {AGAIN}')
+    for episode in demonstrations:
+        _check(task, episode)
+    actions = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
+    state = np.concatenate([episode.state for episode in demonstrations])
+    if not np.ptp(actions, 0).any():
+        raise ConfigError(f'the demonstrations hold one and the same action throughout: {AGAIN}')
+    size = task.action_size
+    for name, part in (('joint positions', state[:, :size]), ('objects or observation', state[:, size:])):
+        if part.shape[1] and not np.ptp(part, 0).any():
+            raise ConfigError(f'the {name} never change in the demonstrations, so their source was silent: {AGAIN}')
+
+
+def _check(task: Task, episode: Episode) -> None:
+    name, actions = f'demonstration {episode.episode_id}', episode.executed_action[: episode.length]
+    if episode.state.shape[1] != task.state_size or actions.shape[1] != task.action_size:
+        raise ConfigError(
+            f'{name} has a state of {episode.state.shape[1]} and {actions.shape[1]} joints, task {task.name} has '
+            f'{task.state_size} and {task.action_size}: it was recorded for another task or robot'
+        )
+    for part in (episode.state, episode.base_action, actions):
+        if not np.isfinite(part).all():
+            raise ConfigError(f'{name} holds values that are not finite: remove it, or record it again')
+    images = episode.images.shape[1:]
+    if images[0] and images[:3] != (len(task.cameras), task.image_size, task.image_size):
+        raise ConfigError(
+            f'{name} has images (cameras, height, width) {images[:3]}, task {task.name} {len(task.cameras)} cameras of '
+            f'{task.image_size} x {task.image_size}: set its cameras and image_size to these, or record it again'
+        )
+    robot = task.robot
+    wrong = (actions < robot.lower - 1e-3) | (actions > robot.upper + 1e-3)
+    far = np.abs(actions[0] - np.clip(episode.state[0, : task.action_size], robot.lower, robot.upper))
+    wrong[0] |= far > robot.velocity / task.control_hz + AT_START
+    if wrong.any():
+        row, joint = (int(index[0]) for index in wrong.nonzero())
+        limits = robot.joints[joint]
+        raise ConfigError(
+            f'{name} asks {limits.name} for {actions[row, joint]:.2f} at step {row}, which starts at '
+            f'{episode.state[0, joint]:.2f} and has limits of {limits.lower:.2f} to {limits.upper:.2f}: its joints are '
+            f'in another order than those of robot {robot.name}, or it is of another robot'
+        )

@@ -1,0 +1,96 @@
+"""Bad demonstrations: each a clear error before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_learner import DEMOS, HOME, SMALL, TASK
+
+from resfit_learner.bc import BcConfig, train_base
+from resfit_learner.demonstrations import check_demonstrations
+from resfit_learner.learner import Learner
+from resfit_policy.episode_log import Episode
+from resfit_policy.task import ConfigError, load_task
+
+ORDER = np.roll(np.arange(29), 7)
+
+
+def failed(episode: Episode) -> Episode:
+    return episode.relabelled(False)
+
+
+def with_value(value: float):
+    def change(episode: Episode) -> Episode:
+        state = episode.state.copy()
+        state[3, 30] = value
+        return replace(episode, state=state)
+
+    return change
+
+
+def of_constant_objects(episode: Episode) -> Episode:
+    return replace(episode, state=np.hstack([episode.state[:, :29], np.ones_like(episode.state[:, 29:])]))
+
+
+def at_rest(episode: Episode) -> Episode:
+    return replace(episode, executed_action=np.full_like(episode.executed_action, HOME))
+
+
+def in_another_order(episode: Episode) -> Episode:
+    return replace(
+        episode,
+        state=np.hstack([episode.state[:, ORDER], episode.state[:, 29:]]),
+        executed_action=episode.executed_action[:, ORDER],
+    )
+
+
+def with_actions_in_another_order(episode: Episode) -> Episode:
+    legal = np.clip(episode.executed_action[:, ORDER], TASK.robot.lower, TASK.robot.upper)
+    return replace(episode, executed_action=legal.astype(np.float32))
+
+
+def with_larger_images(episode: Episode) -> Episode:
+    return replace(episode, images=np.zeros((len(episode.state), 2, 96, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (failed, 'none of the demonstrations is a success'),
+        (with_value(np.nan), 'not finite'),
+        (with_value(np.inf), 'not finite'),
+        (at_rest, 'one and the same action'),
+        (of_constant_objects, 'objects or observation never change'),
+        (in_another_order, 'another order'),
+        (with_actions_in_another_order, 'another order'),
+        (with_larger_images, r'images .*\(2, 96, 96\).*84 x 84'),
+    ],
+)
+def test_bad_demonstrations_are_refused_before_training(change, said):
+    bad = [change(episode) for episode in DEMOS]
+    with pytest.raises(ConfigError, match=said):
+        check_demonstrations(TASK, bad)
+    with pytest.raises(ConfigError, match=said):
+        Learner(SMALL, TASK, bad)
+    with pytest.raises(ConfigError, match=said):
+        train_base(BcConfig(steps=1), TASK, bad, 0)
+
+
+def test_those_of_another_task_are_refused():
+    with pytest.raises(ConfigError, match='recorded for another task'):
+        check_demonstrations(load_task('package_handover'), DEMOS)
+
+
+def test_a_constant_joint_or_coordinate_is_no_fault():
+    resting = []
+    for episode in DEMOS:
+        state, action = episode.state.copy(), episode.executed_action.copy()
+        state[:, [4, 31]], action[:, 4] = HOME[4], HOME[4]
+        resting.append(replace(episode, state=state, executed_action=action))
+    check_demonstrations(TASK, resting)
+    learner = Learner(SMALL, TASK, resting)
+    learner.ingest(1, resting[0])
+    learner.update()
+    assert np.isfinite(list(learner.metrics.values())).all()
