@@ -1,0 +1,81 @@
+"""Benchmarks of learning: which runs a figure has, and what its tables say."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[3] / 'benchmarks' / 'learning'
+if not FOLDER.exists():
+    pytest.skip('the benchmarks are not installed with the package', allow_module_level=True)
+sys.path.insert(0, str(FOLDER))
+
+import figures  # noqa: E402
+import tables  # noqa: E402
+
+from resfit_bringup import cli  # noqa: E402
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_lists_become_one_run_per_combination_and_shared_runs_have_one_owner(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / 'figures.yaml',
+        """
+main: {about: x, seeds: [0, 1], runs: [{task: [woolly_ball, package_handover]}]}
+other:
+  about: y
+  seeds: [0]
+  runs: [{task: woolly_ball}, {task: woolly_ball, set: {utd: [1, 4], n_step: 3}}]
+  beside: [main]
+""",
+    )
+    found = figures.load_figures(path)
+    assert len(found['main'].runs) == 4
+    names = [run.name for run in found['other'].runs]
+    assert names == [
+        'woolly_ball-resfit_ros-s0', 'woolly_ball-resfit_ros-utd=1-n_step=3-s0',
+        'woolly_ball-resfit_ros-utd=4-n_step=3-s0',
+    ]  # fmt: skip
+    assert [run.figure for run in found['other'].runs] == ['main', 'other', 'other']
+    beside = [run.name for run in figures.with_beside(found['other'], found)]
+    assert len(beside) == 4 and 'woolly_ball-resfit_ros-s1' in beside  # no handover, and nothing twice
+    path.write_text('main: {about: x, seeds: [0], runs: [{tusk: woolly_ball}]}')
+    with pytest.raises(figures.ConfigError, match='tusk'):
+        figures.load_figures(path)
+
+
+def test_every_run_of_every_figure_is_a_command_that_resfit_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for figure in figures.load_figures().values():
+        for run in figure.runs:
+            run.plan()
+            cli.parse(run.words(), args := cli.argparse.Namespace())
+            assert args.command == 'experiment'
+
+
+def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, 'RESULTS', tmp_path)
+    run = figures.Run('main', 0, task='woolly_ball', set={'utd': 4})
+    run.result.parent.mkdir(parents=True)
+    run.result.write_text(cli.one_line_per_key(run.plan()))
+    assert run.stale() == []
+    changed = run.plan()
+    changed['settings']['n_step'] = 99
+    run.result.write_text(cli.one_line_per_key(changed))
+    assert run.stale() == ['n_step']
+
+
+def test_spreads_and_ratios_say_what_was_not_reached() -> None:
+    assert tables.spread([1200.0, 900.0, 1000.0]) == '1,000 (900 to 1,200)'
+    assert tables.spread([900.0, math.inf, math.inf]) == 'not reached (1 of 3: from 900)'
+    assert tables.spread([900.0, 1000.0, math.inf]) == '1,000 (2 of 3: from 900)'
+    assert tables.spread([math.inf]) == 'not reached'
+    assert tables.ratio([100.0, 200.0, 300.0], [600.0], 1000) == '3.0'
+    assert tables.ratio([200.0], [math.inf], 1000) == '> 5.0'
+    assert tables.ratio([math.inf], [600.0], 1000) == 'ours not reached'
