@@ -50,7 +50,7 @@ def write_episode(folder: Path, episode: Episode) -> None:
                 images=np.ascontiguousarray(images).ravel(),
                 image_height=images.shape[1] if len(images) else 0,
                 image_width=images.shape[2] if len(images) else 0,
-                features=np.zeros(0, np.float32),
+                features=episode.features[row] if episode.features.size else np.zeros(0, np.float32),
                 base_action=episode.base_action[row],
                 residual=episode.residual[row],
                 executed_action=episode.executed_action[row],

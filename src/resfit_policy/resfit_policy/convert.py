@@ -78,6 +78,7 @@ def fill_step(message: Any, episode_id: int, record: StepRecord, ages: list[floa
     if len(record.images):
         message.images = to_array(record.images, 'B')
         message.image_height, message.image_width = record.images.shape[1:3]
+    message.features = to_array(record.features)
     message.base_action = to_array(record.base_action)
     message.residual = to_array(record.residual)
     message.executed_action = to_array(record.executed_action)
@@ -105,6 +106,7 @@ def read_step(message: Any) -> StepRecord:
         weights_version=int(message.weights_version),
         flags=Flag(int(message.flags)),
         images=images,
+        features=floats(message.features),
         compute_ms=float(message.compute_ms),
     )
 

@@ -12,7 +12,7 @@ from enum import IntEnum, IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from resfit_policy.observation import NO_IMAGES, Float
+from resfit_policy.observation import NO_FEATURES, NO_IMAGES, Float
 
 
 class Phase(IntEnum):
@@ -58,6 +58,7 @@ class StepRecord:
     weights_version: int
     flags: Flag
     images: NDArray[np.uint8] = field(default_factory=lambda: NO_IMAGES)  # (K, H, W, 3)
+    features: Float = field(default_factory=lambda: NO_FEATURES)  # (F,) of the base, in place of images
     compute_ms: float = 0.0
 
 
@@ -85,11 +86,17 @@ class Episode:
     weights_version: NDArray[np.int64]  # (T or T+1,)
     flags: NDArray[np.uint8]  # (T or T+1,)
     stamp: NDArray[np.int64]  # (T or T+1,) ns
+    features: Float = field(default_factory=lambda: NO_FEATURES[None])  # (T or T+1, F); F is 0 without any
 
     @property
     def length(self) -> int:
         """Number of executed steps T."""
         return len(self.state) - int(self.final)
+
+    @property
+    def seen(self) -> Float:
+        """What the residual sees beside images: state, then features, (T or T+1, S + F)."""
+        return np.concatenate([self.state, self.features], 1) if self.features.size else self.state
 
     def relabelled(self, success: bool) -> Episode:
         """The same episode under a corrected label.
@@ -148,6 +155,7 @@ def build_episode(
             weights_version=np.array([item.weights_version for item in rows], np.int64),
             flags=np.array([int(item.flags) for item in rows], np.uint8),
             stamp=np.array([item.stamp for item in rows], np.int64),
+            features=np.stack([item.features for item in rows]).astype(np.float32),
         )
     except ValueError as error:
         raise ValueError(f'episode {episode_id}: steps differ in shape ({error})') from None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 NO_IMAGES = np.zeros((0, 0, 0, 3), np.uint8)
+NO_FEATURES: Float = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,13 @@ class BasePolicy(Protocol):
 
     def act(self, observation: Observation) -> Float:
         """Return the action for this control step: (A,) float32, absolute joint positions [rad]."""
+
+
+@runtime_checkable
+class FeatureBase(BasePolicy, Protocol):
+    """A base that looks at images, and says what its frozen backbone makes of them (issue 3 section 4)."""
+
+    feature_size: int
+
+    def features(self, observation: Observation) -> Float:
+        """(F,) float32, what the residual sees in place of the observation's pixels."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resfit_policy.actor import Exploration, ResidualActor
 from resfit_policy.episode_log import Arm, Flag, StepRecord
-from resfit_policy.observation import BasePolicy, Observation
+from resfit_policy.observation import NO_FEATURES, NO_IMAGES, BasePolicy, FeatureBase, Float, Observation
 from resfit_policy.supervisor import Supervisor
 from resfit_policy.task import ConfigError, Task
 
@@ -19,9 +20,19 @@ from resfit_policy.task import ConfigError, Task
 class PolicyRuntime:
     """A frozen base, a residual actor that may be swapped between two steps, and a supervisor."""
 
-    def __init__(self, task: Task, base: BasePolicy, seed: int = 0, residual_limit: float | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        base: BasePolicy,
+        seed: int = 0,
+        residual_limit: float | None = None,
+        pixels: bool = False,
+    ) -> None:
+        """``pixels``: the residual has an image encoder of its own, and does without the base's features."""
         self.task = task
         self.base = base
+        self.eyes = base if isinstance(base, FeatureBase) and not pixels else None
+        self.state_size = task.state_size + (self.eyes.feature_size if self.eyes else 0)  # what the residual sees
         self.supervisor = Supervisor(task, residual_limit)
         self.authority = 1.0  # live dial
         self.actor: ResidualActor | None = None
@@ -37,10 +48,10 @@ class PolicyRuntime:
     def set_weights(self, actor: ResidualActor, exploration: Exploration, version: int) -> None:
         """Take a new residual from the next step on. Raises ConfigError where it does not fit the task."""
         config = actor.config
-        if (config.state_size, config.action_size) != (self.task.state_size, self.task.action_size):
+        if (config.state_size, config.action_size) != (self.state_size, self.task.action_size):
             raise ConfigError(
                 f'the residual was trained for a state of {config.state_size} and {config.action_size} joints, '
-                f'task {self.task.name} has {self.task.state_size} and {self.task.action_size}'
+                f'task {self.task.name} with this base has {self.state_size} and {self.task.action_size}'
             )
         self.actor, self.exploration, self.version = actor, exploration, version
 
@@ -60,6 +71,7 @@ class PolicyRuntime:
         """
         started = time.perf_counter()
         base_action = np.asarray(self.base.act(observation), np.float32)
+        features = self.eyes.features(observation) if self.eyes else NO_FEATURES
         if self._step == 0:
             self.supervisor.reset(observation.state[: self.task.action_size])
         residual = np.zeros_like(base_action)
@@ -69,7 +81,8 @@ class PolicyRuntime:
             executed, authority, flags = base_action, 0.0, Flag.FINAL
         else:
             if self.actor is not None and authority > 0:
-                residual = self._residual(self.actor, observation, base_action)
+                seen = np.concatenate([observation.state, features])
+                residual = self._residual(self.actor, seen, observation.images, base_action)
             executed, clipped = self.supervisor.apply(base_action, residual, authority)
             flags = Flag.CLIPPED if clipped else Flag.NONE
         record = StepRecord(
@@ -82,14 +95,17 @@ class PolicyRuntime:
             authority=authority,
             weights_version=self.version,
             flags=flags,
-            images=observation.images,
+            images=NO_IMAGES if self.eyes else observation.images,
+            features=features,
             compute_ms=1e3 * (time.perf_counter() - started),
         )
         self._step += 1
         return record
 
-    def _residual(self, actor: ResidualActor, observation: Observation, base_action: np.ndarray) -> np.ndarray:
-        latent = actor.act(observation.state, base_action)
+    def _residual(
+        self, actor: ResidualActor, seen: Float, images: NDArray[np.uint8], base_action: Float
+    ) -> Float:
+        latent = actor.act(seen, base_action, images)
         if self._std > 0:
             if self._step % self.exploration.hold == 0 or self._noise.shape != latent.shape:
                 self._noise = self._rng.normal(0.0, self._std, latent.shape).astype(np.float32)

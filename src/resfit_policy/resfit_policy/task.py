@@ -7,6 +7,7 @@ The simulation, the nodes and the learner all read these and nothing else about 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -162,6 +163,17 @@ class Task:
     def state_size(self) -> int:
         """Joint positions, then the objects in order."""
         return self.action_size + sum(item.size for item in self.objects)
+
+    @property
+    def from_pixels(self) -> bool:
+        """Cameras take the place of object poses."""
+        return bool(self.cameras) and not self.objects
+
+    def without_poses(self) -> Task:
+        """The task as a real robot sees it: joints and cameras. Raises ConfigError where it has no cameras."""
+        if not self.cameras:
+            raise ConfigError(f'task {self.name} names no cameras: observe its state, or add them to its YAML file')
+        return replace(self, objects=())
 
     @property
     def ticks(self) -> int:

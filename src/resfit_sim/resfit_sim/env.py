@@ -21,7 +21,7 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
 
     Action: (29,) float32 absolute joint positions, rad. Observation 'state': (S,) float32, joint positions
     then object poses. Observation 'vision': {'state': (29,) float32 joint positions, 'images': (K, H, W, 3)
-    uint8 RGB}. Reward: 1 on success, else 0; success terminates, the task's horizon truncates.
+    uint8 RGB}. Observation 'both', for demonstrators: the whole state and the images. Reward: 1 on success, else 0; success terminates, the task's horizon truncates.
     """
 
     metadata = {'render_modes': ['rgb_array'], 'render_fps': 20}
@@ -29,27 +29,27 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
     def __init__(
         self,
         task: str,
-        observation: Literal['state', 'vision'] = 'state',
+        observation: Literal['state', 'vision', 'both'] = 'state',
         variant: str = 'unseen',
         render_mode: str | None = None,
     ) -> None:
-        if observation not in ('state', 'vision'):
-            raise ValueError(f'observation is "state" or "vision", not "{observation}"')
+        if observation not in ('state', 'vision', 'both'):
+            raise ValueError(f'observation is "state", "vision" or "both", not "{observation}"')
         if render_mode not in (None, *self.metadata['render_modes']):
             raise ValueError(f'render_mode is None or "rgb_array", not "{render_mode}"')
-        self.task: Task = load_task(task)
-        self.simulation = Simulation(self.task, variant)
+        whole = load_task(task)
+        self.simulation = Simulation(whole, variant)
+        self.task: Task = whole.without_poses() if observation == 'vision' else whole
         self.interpolator = Interpolator(self.task)
         self.observation, self.render_mode = observation, render_mode
         self.steps = 0
         robot = self.task.robot
         self.action_space = spaces.Box(robot.lower.astype(np.float32), robot.upper.astype(np.float32))
-        joints = self._space(self.task.action_size)
         self.observation_space: spaces.Space[Any] = self._space(self.task.state_size)
-        if observation == 'vision':
+        if observation != 'state':
             size = self.task.image_size
             images = spaces.Box(0, 255, (len(self.task.cameras), size, size, 3), np.uint8)
-            self.observation_space = spaces.Dict({'state': joints, 'images': images})
+            self.observation_space = spaces.Dict({'state': self.observation_space, 'images': images})
 
     def _space(self, size: int) -> spaces.Box:
         """The first ``size`` numbers of the state. Joints can be pushed a little past their limits."""
@@ -76,12 +76,12 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
         return self._observe(), float(success), success, truncated, {'success': success}
 
     def _observe(self) -> Any:
-        state = self.simulation.state()
+        state = self.simulation.state()[: self.task.state_size]
         if self.observation == 'state':
             return state
         size = self.task.image_size
         images = [self.simulation.render(camera, size, size) for camera in self.task.cameras]
-        return {'state': state[: self.task.action_size], 'images': np.stack(images)}
+        return {'state': state, 'images': np.stack(images)}
 
     def render(self) -> NDArray[np.uint8] | None:
         """(480, 640, 3) uint8 RGB of the overview camera, or None without a render mode."""
