@@ -30,17 +30,23 @@ class LearnerConfig:
     batch: Count = 256
     offline_fraction: Share = 0.5  # demonstrations in each batch
     state_noise: Annotated[float, Field(ge=0)] = 0.5  # blur of the state in updates, in standard deviations (0)
-    utd: Positive = 2.0  # critic updates per online step (4)
+    utd: Positive = 2.0  # critic updates per online step (4; .25 to 8 compared)
     capacity: Count = 200_000  # online steps kept in memory
-    min_steps: Annotated[int, Field(ge=0)] = 500  # online steps before the first update (10000)
+    min_steps: Annotated[int, Field(ge=0)] = 500  # online steps before the first update, the warm-up (10000)
+    critic_burst: Annotated[int, Field(ge=0)] = 0  # critic updates made at once when the warm-up ends (10000)
 
     # Critic
     heads: Annotated[int, Field(ge=2)] = 5  # ensemble size (10)
-    subset: Count = 2  # heads whose minimum is the target
+    subset: Count = 2  # random heads whose minimum is the target
+    critic_loss: Literal['mse', 'hl_gauss'] = 'mse'  # hl_gauss: cross-entropy over ``bins`` values from 0 to 1
+    bins: Annotated[int, Field(ge=2)] = 51
     critic_hidden: tuple[int, ...] = (128, 128)  # (1024, 1024)
     critic_lr: Positive = 3e-4  # (1e-4)
     layer_norm: bool = True
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # Polyak averaging of critic and actor targets
+
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01  # of AdamW, for critic and actor
+    grad_clip: Annotated[float, Field(ge=0)] = 0.0  # largest norm of a gradient, critic and actor apart; 0: any (1)
 
     # Actor
     actor_hidden: tuple[int, ...] = (128, 128)  # (1024, 1024)
@@ -52,17 +58,25 @@ class LearnerConfig:
     l2: Annotated[float, Field(ge=0)] = 0.0  # weight of the squared correction in the actor's loss (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
-    # Residual: directions and bounds
-    residual: Literal['error', 'joints'] = 'error'  # directions from the base's error, or one per joint (joints)
+    zero_init: bool = True  # the residual starts at exactly zero
+
+    # Residual: directions and bounds. error: directions of the base's error; joints: one per joint; absolute: joint
+    # targets in place of a correction, the base is neither used nor seen (for baselines)
+    residual: Literal['error', 'joints', 'absolute'] = 'error'  # (joints)
     directions: Count = 8  # principal directions of the base's error
     held_out: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of demonstrations, the last ones, not used in BC
-    bound: Positive = 3.0  # error: in standard deviations; joints: of the joint's half range (0.1-0.2)
+    bound: Positive = 3.0  # error: in standard deviations; joints: of the joint's widened half range (0.1 or 0.2)
+    ramp_steps: Annotated[int, Field(ge=0)] = 0  # online steps over which the bound grows from 0, 0: at once (0)
+    correction_cut: Positive = 1.0  # the critic is told of corrections up to this many bounds (any)
+    state_floor: Positive = 0.02  # least standard deviation of the state's normaliser, rad or m (0.1)
+    q_gate: float | None = None  # correct only where mean - q_gate * std of Q(correction) - Q(base) is above 0 (off)
 
     # Exploration
     explore_std: Annotated[float, Field(ge=0)] = 0.3  # of the latent range, at the start (0.05)
     explore_std_end: Annotated[float, Field(ge=0)] = 0.1
     explore_steps: Count = 15_000  # online steps from the first to the last value
     explore_hold: Count = 20  # control steps per draw (1)
+    warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
     threads: Count = 1  # torch threads
 
@@ -77,7 +91,68 @@ class LearnerConfig:
 
 RECIPES: dict[str, LearnerConfig] = {
     'resfit_ros': LearnerConfig(),
+    # As published, with the defects of its code fixed (docs/learning.md). There, noise is in units of a joint's
+    # widened range, of which a bound is 0.2: std 0.05 is 0.25 of the bound, +-0.2 the whole of it, a cut at 0.3 is 1.5.
+    'paper': LearnerConfig(
+        gamma=0.99,
+        n_step=3,
+        mc_share=0.0,
+        clamp_target=False,
+        batch=256,
+        offline_fraction=0.5,
+        state_noise=0.0,
+        utd=4.0,
+        min_steps=10_000,
+        critic_burst=10_000,
+        heads=10,
+        subset=2,
+        critic_loss='mse',
+        critic_hidden=(1024, 1024),
+        critic_lr=1e-4,
+        tau=0.005,
+        grad_clip=1.0,
+        actor_hidden=(1024, 1024),
+        actor_lr=1e-6,
+        actor_delay=4,
+        critic_warmup=10_000,
+        target_noise=0.25,
+        target_noise_clip=1.5,
+        l2=0.0,
+        imitation=0.0,
+        residual='joints',
+        bound=0.2,
+        correction_cut=10.0,
+        state_floor=0.1,
+        explore_std=0.25,
+        explore_std_end=0.25,
+        explore_hold=1,
+        warmup_noise=1.0,
+    ),
+    # RLPD without a base, as the paper tunes it: n-step, layer norm, 10 heads, falling noise.
+    'rlpd': LearnerConfig(
+        n_step=3,
+        mc_share=0.0,
+        state_noise=0.0,
+        utd=4.0,
+        min_steps=1000,
+        heads=10,
+        critic_hidden=(256, 256),
+        actor_hidden=(256, 256),
+        actor_lr=1e-4,
+        actor_delay=4,
+        critic_warmup=0,
+        target_noise=0.05,
+        imitation=0.0,
+        residual='absolute',
+        bound=0.2,
+        correction_cut=1.0,
+        explore_std=0.1,
+        explore_std_end=0.05,
+        explore_hold=1,
+    ),
 }
+# IBRL: the same, and each step takes the better of the base's action and the learned one, by Q.
+RECIPES['ibrl'] = replace(RECIPES['rlpd'], q_gate=0.0)
 
 
 def load_config(recipe: str = 'resfit_ros', path: str | Path | None = None, **changes: Any) -> LearnerConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
 from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
-from resfit_learner.synergies import error_directions, joint_directions
+from resfit_learner.synergies import make_actor
 from resfit_learner.transitions import build_transitions
-from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
+from resfit_policy.actor import Exploration, pack_actor
 from resfit_policy.episode_log import Episode
+from resfit_policy.observation import Float
 from resfit_policy.task import Task
 
 
@@ -50,19 +52,19 @@ class Learner:
         self.metrics: dict[str, float] = {}
         self._steps: dict[int, int] = {}  # length of each ingested episode
 
-        if config.residual == 'error':
-            first = round(len(demonstrations) * (1 - config.held_out))
-            held_out = demonstrations[min(first, len(demonstrations) - 1) :]
-            basis, scale = error_directions(held_out, config.directions, config.bound)
-        else:
-            basis, scale = joint_directions(demonstrations, config.bound)
-        self.actor = ResidualActor(ActorConfig(task.state_size, task.action_size, len(basis), config.actor_hidden))
-        self._normalise(demonstrations, basis, scale)
-        width = task.state_size + task.action_size
-        self.critic = EnsembleCritic(width, len(basis), config.heads, config.critic_hidden, config.layer_norm)
+        self.actor = make_actor(config, task, demonstrations)
+        self.critic = EnsembleCritic(
+            self.actor.config.input_size,
+            self.actor.config.latent_size,
+            config.heads,
+            config.critic_hidden,
+            config.layer_norm,
+            config.bins if config.critic_loss == 'hl_gauss' else 1,
+        )
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
-        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), config.actor_lr, fused=True)
-        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), config.critic_lr, fused=True)
+        adam = partial(torch.optim.AdamW, weight_decay=config.weight_decay, fused=True)
+        self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = adam(self.critic.parameters(), config.critic_lr)
 
         self.offline = self._fill(demonstrations)
         self.online = ReplayBuffer(task.state_size, task.action_size, config.capacity)
@@ -81,14 +83,16 @@ class Learner:
     def owed(self) -> int:
         """Critic updates owed for the online steps ingested, at the configured UTD."""
         steps = self.counters.env_steps - self.config.min_steps
-        return max(0, round(steps * self.config.utd) - self.counters.updates) if len(self.online) else 0
+        if steps <= 0 or not len(self.online):
+            return 0
+        return max(0, self.config.critic_burst + round(steps * self.config.utd) - self.counters.updates)
 
     def update(self) -> None:
         """One critic update, and every ``actor_delay`` of them one actor update."""
         config = self.config
         batch = self._augment(self._sample())
         target = td_target(config, batch, self.target_critic, self.target_actor, self.generator)
-        loss, value = critic_loss(batch, target, self.critic, self.actor)
+        loss, value = critic_loss(config, batch, target, self.critic, self.actor)
         self._descend(self.critic_optimiser, loss)
         polyak(self.target_critic, self.critic, config.tau)
         self.counters.updates += 1
@@ -102,10 +106,22 @@ class Learner:
     @property
     def exploration(self) -> Exploration:
         """Exploration for the next episodes: its noise falls linearly with the online steps."""
-        config = self.config
-        done = min(1.0, self.counters.env_steps / config.explore_steps)
+        config, steps = self.config, self.counters.env_steps
+        if config.warmup_noise and steps < config.min_steps:
+            return Exploration(std=config.warmup_noise, hold=config.explore_hold, uniform=True)
+        done = min(1.0, steps / config.explore_steps)
         std = config.explore_std + (config.explore_std_end - config.explore_std) * done
-        return Exploration(std=std, hold=config.explore_hold)
+        limit = min(1.0, steps / config.ramp_steps) if config.ramp_steps else 1.0
+        return Exploration(std=std, hold=config.explore_hold, limit=limit)
+
+    def gate(self, state: Float, base_action: Float, latent: Float) -> bool:
+        """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``)."""
+        s, base = torch.from_numpy(state)[None], torch.from_numpy(base_action)[None]
+        with torch.inference_mode():
+            both = torch.cat([torch.from_numpy(latent)[None], self.actor.to_latent(base, base)])
+            with_it, without = self.critic(self.actor.encode(s, base).expand(2, -1), both).unbind(-1)
+            gain = with_it - without
+            return bool(gain.mean() > (self.config.q_gate or 0.0) * gain.std())
 
     def weights(self, new_version: bool = True) -> bytes:
         """The actor for the policy as safetensors bytes, by default under a new version number."""
@@ -132,21 +148,9 @@ class Learner:
         parameters = optimiser.param_groups[0]['params']
         optimiser.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]  # the actor's loss moves no critic
+        if self.config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip)
         optimiser.step()
-
-    def _normalise(self, demonstrations: Sequence[Episode], basis: np.ndarray, scale: np.ndarray) -> None:
-        state = np.concatenate([episode.state for episode in demonstrations])
-        action = np.concatenate([episode.base_action for episode in demonstrations])
-        buffers = {
-            'state_mean': state.mean(0),
-            'state_std': np.maximum(state.std(0), 0.02),
-            'action_mean': action.mean(0),
-            'action_std': np.maximum(action.std(0), 0.02),
-            'basis': basis,
-            'scale': scale,
-        }
-        for name, value in buffers.items():
-            getattr(self.actor, name).copy_(torch.from_numpy(np.asarray(value, np.float32)))
 
     def _fill(self, demonstrations: Sequence[Episode]) -> ReplayBuffer:
         rows = sum(len(episode.state) for episode in demonstrations)

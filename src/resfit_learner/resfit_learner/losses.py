@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,25 +19,45 @@ def td_target(
 ) -> Tensor:
     """y = R_n + gamma^n min_{i in M} Q'_i(s', b', clip(pi'(s', b') + eps)), M a random subset of heads; (B,).
 
-    ``critic`` and ``actor`` are the Polyak averages; eps is clipped Gaussian noise (target smoothing).
+    ``critic`` and ``actor`` are the Polyak averages; eps is clipped Gaussian noise (target smoothing). Behind a
+    Q-gate, the better of pi' and the plain base action counts.
     """
-    latent = actor(batch.next_state, batch.next_base_action)
+    encoded = actor.encode(batch.next_state, batch.next_base_action)
+    latent = torch.tanh(actor.net(encoded))
     noise = torch.randn(latent.shape, generator=generator) * config.target_noise
     latent = (latent + noise.clamp(-config.target_noise_clip, config.target_noise_clip)).clamp(-1, 1)
     chosen = torch.randperm(critic.heads, generator=generator)[: config.subset].tolist()
-    values = critic(actor.encode(batch.next_state, batch.next_base_action), latent, chosen)
-    target = batch.reward + batch.discount * values.min(0).values
+    value = critic(encoded, latent, chosen).min(0).values
+    if config.q_gate is not None:
+        uncorrected = actor.to_latent(batch.next_base_action, batch.next_base_action)
+        value = torch.maximum(value, critic(encoded, uncorrected, chosen).min(0).values)
+    target = batch.reward + batch.discount * value
     if config.mc_share:
         target = torch.lerp(target, batch.mc_return, config.mc_share)
     limited: Tensor = target.clamp(0, 1) if config.clamp_target else target
     return limited
 
 
-def critic_loss(batch: Batch, target: Tensor, critic: EnsembleCritic, actor: ResidualActor) -> tuple[Tensor, Tensor]:
-    """Mean squared error per head, summed over heads (so that each learns as if alone); and Q's mean."""
-    latent = actor.to_latent(batch.action - batch.base_action).clamp(-1, 1)
-    values = critic(actor.encode(batch.state, batch.base_action), latent)
-    return (values - target).square().mean(-1).sum(), values.detach().mean()
+def critic_loss(
+    config: LearnerConfig, batch: Batch, target: Tensor, critic: EnsembleCritic, actor: ResidualActor
+) -> tuple[Tensor, Tensor]:
+    """Each head's own squared error or cross-entropy, averaged over batch and heads; and Q's mean."""
+    latent = actor.to_latent(batch.action, batch.base_action).clamp(-config.correction_cut, config.correction_cut)
+    outputs = critic.outputs(actor.encode(batch.state, batch.base_action), latent)
+    values = critic.values(outputs)
+    if config.critic_loss == 'hl_gauss':
+        loss = -(hl_gauss(target, config.bins) * outputs.log_softmax(-1)).sum(-1).mean()
+    else:
+        loss = (values - target).square().mean()
+    return loss, values.detach().mean()
+
+
+def hl_gauss(target: Tensor, bins: int, spread: float = 0.75) -> Tensor:
+    """(B,) targets in [0, 1] -> (B, bins) shares of a Gaussian of ``spread`` bins around each (HL-Gauss loss)."""
+    edges = torch.linspace(0, 1, bins + 1, device=target.device)
+    cumulative = torch.erf((edges - target.clamp(0, 1)[:, None]) * bins / (spread * math.sqrt(2)))
+    share: Tensor = cumulative.diff() / (cumulative[:, -1:] - cumulative[:, :1])
+    return share
 
 
 def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor) -> Tensor:
@@ -46,6 +68,6 @@ def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, acto
     if config.l2:
         loss = loss + config.l2 * latent.square().mean()
     if config.imitation:
-        seen = actor.to_latent(batch.action - batch.base_action).clamp(-1, 1)
+        seen = actor.to_latent(batch.action, batch.base_action).clamp(-1, 1)
         loss = loss + config.imitation * (batch.success[:, None] * (latent - seen).square()).mean()
     return loss

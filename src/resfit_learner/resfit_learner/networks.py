@@ -51,10 +51,17 @@ class EnsembleCritic(nn.Module):
     """
 
     def __init__(
-        self, input_size: int, latent_size: int, heads: int, hidden: tuple[int, ...], layer_norm: bool = True
+        self,
+        input_size: int,
+        latent_size: int,
+        heads: int,
+        hidden: tuple[int, ...],
+        layer_norm: bool = True,
+        bins: int = 1,
     ) -> None:
+        """With ``bins`` above 1 a head gives a distribution over as many values, evenly spread within [0, 1]."""
         super().__init__()
-        self.heads = heads
+        self.heads, self.bins = heads, bins
         width = input_size + latent_size
         self.layers = nn.ModuleList()
         for size in hidden:
@@ -63,15 +70,26 @@ class EnsembleCritic(nn.Module):
                 self.layers.append(StackedLayerNorm(heads, size))
             self.layers.append(StackedReLU())
             width = size
-        self.layers.append(StackedLinear(heads, width, 1))
+        self.layers.append(StackedLinear(heads, width, bins))
 
     def forward(self, encoded: Tensor, latent: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         """(B, input), (B, k) -> (E, B), or a row for each of ``heads`` alone."""
+        return self.values(self.outputs(encoded, latent, heads))
+
+    def outputs(self, encoded: Tensor, latent: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        """The same before it becomes a value: (E, B, bins)."""
         chosen = range(self.heads) if heads is None else heads
         features = [torch.cat([encoded, latent], -1)] * len(chosen)
         for layer in self.layers:
             features = layer(features, chosen)
-        return torch.stack(features)[..., 0]
+        return torch.stack(features)
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """(E, B, bins) -> (E, B)."""
+        if self.bins == 1:
+            return outputs[..., 0]
+        centres = (torch.arange(self.bins, device=outputs.device) + 0.5) / self.bins
+        return outputs.softmax(-1) @ centres
 
 
 @torch.no_grad()

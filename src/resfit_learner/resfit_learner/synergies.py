@@ -1,4 +1,4 @@
-"""Directions and bounds of the residual, from the demonstrations alone.
+"""Directions, bounds and normalisers of the residual, from the demonstrations alone.
 
 The paper corrects every joint within a share of its range in the data. With 29 joints most directions mean
 nothing for the task. Where the base is known to err, a correction is worth trying: the principal directions of
@@ -10,21 +10,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from resfit_learner.config import LearnerConfig
+from resfit_policy.actor import ActorConfig, ResidualActor
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import Float
-from resfit_policy.task import ConfigError
+from resfit_policy.task import ConfigError, Task
 
 
-def joint_directions(demonstrations: Sequence[Episode], bound: float, floor: float = 0.05) -> tuple[Float, Float]:
-    """One direction per joint: identity basis (A, A) and bounds (A,) rad.
+def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episode]) -> ResidualActor:
+    """An untrained actor whose directions, bounds and normalisers come from ``demonstrations``.
 
-    A bound is ``bound`` times half the joint's range in the demonstrations, the half-range floored at
-    ``floor`` rad (paper: action_scale, min_action_range).
+    These carry the base's action in ``base_action``. Raises ConfigError where they cannot be learned from.
     """
-    actions = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
-    half = np.maximum((actions.max(0) - actions.min(0)) / 2, floor)
-    return np.eye(actions.shape[1], dtype=np.float32), (bound * half).astype(np.float32)
+    state = np.concatenate([episode.state for episode in demonstrations])
+    base = np.concatenate([episode.base_action for episode in demonstrations])
+    executed = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
+    if config.residual == 'error':
+        first = round(len(demonstrations) * (1 - config.held_out))
+        held_out = demonstrations[min(first, len(demonstrations) - 1) :]
+        basis, scale = error_directions(held_out, config.directions, config.bound)
+        centre, spread = base.mean(0), np.maximum(base.std(0), 0.02)
+    else:
+        centre, spread = widened_range(executed, config.bound)
+        basis = np.eye(task.action_size, dtype=np.float32)
+        scale = spread if config.residual == 'absolute' else config.bound * spread
+    actor = ResidualActor(
+        ActorConfig(
+            task.state_size, task.action_size, len(basis), config.actor_hidden, absolute=config.residual == 'absolute'
+        )
+    )
+    if not config.zero_init:
+        actor.net[-1].reset_parameters()  # type: ignore[operator]
+    buffers = {
+        'state_mean': state.mean(0),
+        'state_std': np.maximum(state.std(0), config.state_floor),
+        'action_mean': centre,
+        'action_std': spread,
+        'basis': basis,
+        'scale': scale,
+    }
+    for name, value in buffers.items():
+        getattr(actor, name).copy_(torch.from_numpy(np.asarray(value, np.float32)))
+    return actor
+
+
+def widened_range(actions: Float, head_room: float, floor: float = 0.05) -> tuple[Float, Float]:
+    """Centre (A,) and half range (A,) of actions (N, A), rad; the half range floored, then wider by ``head_room``.
+
+    The residual's bound is ``head_room`` of the widened half range, so that base and residual together stay about
+    within it (paper: min_action_range, action_scale).
+    """
+    low, high = actions.min(0), actions.max(0)
+    return (low + high) / 2, np.maximum((high - low) / 2, floor) * (1 + head_room)
 
 
 def error_directions(held_out: Sequence[Episode], count: int, bound: float) -> tuple[Float, Float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from resfit_learner.checkpoint import learner_tensors, restore_learner
@@ -25,6 +26,10 @@ class ResFiT:
         self.runtime = PolicyRuntime(setup.task, setup.make_base(), seed=setup.seed)
         self.curve = Curve()
         self.settings = asdict(setup.config)
+        if setup.config.residual == 'absolute':  # not a correction, so not bounded like one
+            self.runtime.supervisor.residual_limit = np.float32(np.inf)
+        if setup.config.q_gate is not None:
+            self.runtime.gate = self.learner.gate
         self._env, self._first_start = setup.make_env(), setup.first_start
         self._swap()
 

@@ -85,10 +85,10 @@ def test_the_critic_loss_is_the_mean_of_squares_of_each_head():
     learner = make_learner()
     batch = learner.offline.sample(8, learner.rng)
     target = torch.linspace(0, 1, 8)
-    loss, _ = critic_loss(batch, target, learner.critic, learner.actor)
-    latent = learner.actor.to_latent(batch.action - batch.base_action).clamp(-1, 1)
+    loss, _ = critic_loss(SMALL, batch, target, learner.critic, learner.actor)
+    latent = learner.actor.to_latent(batch.action, batch.base_action).clamp(-1, 1)
     values = learner.critic(learner.actor.encode(batch.state, batch.base_action), latent)
-    by_hand = sum(((values[head] - target) ** 2).mean() for head in range(4))
+    by_hand = sum(((values[head] - target) ** 2).mean() for head in range(4)) / 4
     assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 

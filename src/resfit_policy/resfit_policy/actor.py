@@ -34,6 +34,12 @@ class ActorConfig:
     latent_size: int  # k directions in which it corrects
     hidden: tuple[int, ...] = (256, 256)  # paper: (1024, 1024) on image features
     state_clip: float = 5.0  # standard deviations
+    absolute: bool = False  # the latent says where to go, not how to correct the base, and the base is not seen
+
+    @property
+    def input_size(self) -> int:
+        """Width of what ``encode`` gives."""
+        return self.state_size + (0 if self.absolute else self.action_size)
 
 
 class ResidualActor(nn.Module):
@@ -43,7 +49,7 @@ class ResidualActor(nn.Module):
         super().__init__()
         self.config = config
         layers: list[nn.Module] = []
-        width = config.state_size + config.action_size
+        width = config.input_size
         for size in config.hidden:
             linear = nn.Linear(width, size)
             nn.init.orthogonal_(linear.weight)
@@ -69,9 +75,11 @@ class ResidualActor(nn.Module):
         self.register_buffer('scale', torch.full((k,), 0.05))
 
     def encode(self, state: Tensor, base_action: Tensor) -> Tensor:
-        """Normalised network input: (B, S) rad/m and (B, A) rad -> (B, S + A)."""
+        """Normalised network input: (B, S) rad/m and (B, A) rad -> (B, S + A), or (B, S) where ``absolute``."""
         clip = self.config.state_clip
         state = ((state - self.state_mean) / self.state_std).clamp(-clip, clip)
+        if self.config.absolute:
+            return state
         action = ((base_action - self.action_mean) / self.action_std).clamp(-clip, clip)
         return torch.cat([state, action], -1)
 
@@ -80,16 +88,18 @@ class ResidualActor(nn.Module):
         latent: Tensor = torch.tanh(self.net(self.encode(state, base_action)))
         return latent
 
-    def to_joints(self, latent: Tensor) -> Tensor:
-        """Latent correction (B, k) -> residual (B, A) rad."""
-        return (latent * self.scale) @ self.basis
+    def to_residual(self, latent: Tensor, base_action: Tensor) -> Tensor:
+        """Latent correction (B, k) -> residual (B, A) rad on the base action (B, A) rad."""
+        residual = (latent * self.scale) @ self.basis
+        return residual + self.action_mean - base_action if self.config.absolute else residual
 
-    def to_latent(self, residual: Tensor) -> Tensor:
-        """Nearest latent correction (B, k) of a residual (B, A) rad; may lie outside [-1, 1].
+    def to_latent(self, action: Tensor, base_action: Tensor) -> Tensor:
+        """Nearest latent correction (B, k) by which ``base_action`` became ``action``; may lie outside [-1, 1].
 
         The rows of the basis are orthonormal, so its transpose is its inverse.
         """
-        return (residual @ self.basis.T) / self.scale
+        origin = self.action_mean if self.config.absolute else base_action
+        return ((action - origin) @ self.basis.T) / self.scale
 
     def act(self, state: Float, base_action: Float) -> Float:
         """One latent correction (k,) float32, without gradients."""
@@ -97,10 +107,11 @@ class ResidualActor(nn.Module):
             latent = self(torch.from_numpy(state)[None], torch.from_numpy(base_action)[None])
         return np.asarray(latent[0].numpy(), np.float32)
 
-    def joints(self, latent: Float) -> Float:
+    def residual(self, latent: Float, base_action: Float) -> Float:
         """One residual (A,) float32 rad of a latent correction (k,)."""
         with torch.inference_mode():
-            return np.asarray(self.to_joints(torch.from_numpy(latent)).numpy(), np.float32)
+            residual = self.to_residual(torch.from_numpy(latent), torch.from_numpy(base_action))
+        return np.asarray(residual.numpy(), np.float32)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -109,6 +120,8 @@ class Exploration:
 
     std: float = 0.0  # of the range [-1, 1]; the learner lowers it as training goes on
     hold: int = 10  # control steps per draw (paper: 1)
+    uniform: bool = False  # even between -std and std in place of normal (paper: while the buffer is filled)
+    limit: float = 1.0  # corrections stay within this share of their bound (paper: progressive clipping)
 
 
 def config_hash(config: ActorConfig) -> str:

@@ -6,9 +6,9 @@ The policy node, the in-process loop and the evaluation all act through this cla
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resfit_policy.actor import Exploration, ResidualActor
 from resfit_policy.episode_log import Arm, Flag, StepRecord
@@ -36,6 +36,8 @@ class PolicyRuntime:
         self.supervisor = Supervisor(task, residual_limit)
         self.authority = 1.0  # live dial
         self.actor: ResidualActor | None = None
+        # Says whether to correct at all, of (state, base action, latent). A critic lives only in the learner.
+        self.gate: Callable[[Float, Float, Float], bool] | None = None
         self.exploration = Exploration()
         self.version = 0
         self._seed = seed
@@ -82,7 +84,7 @@ class PolicyRuntime:
         else:
             if self.actor is not None and authority > 0:
                 seen = np.concatenate([observation.state, features])
-                residual = self._residual(self.actor, seen, observation.images, base_action)
+                residual = self._residual(self.actor, seen, base_action)
             executed, clipped = self.supervisor.apply(base_action, residual, authority)
             flags = Flag.CLIPPED if clipped else Flag.NONE
         record = StepRecord(
@@ -102,12 +104,15 @@ class PolicyRuntime:
         self._step += 1
         return record
 
-    def _residual(
-        self, actor: ResidualActor, seen: Float, images: NDArray[np.uint8], base_action: Float
-    ) -> Float:
-        latent = actor.act(seen, base_action, images)
+    def _residual(self, actor: ResidualActor, seen: Float, base_action: Float) -> Float:
+        latent, exploration = actor.act(seen, base_action), self.exploration
         if self._std > 0:
-            if self._step % self.exploration.hold == 0 or self._noise.shape != latent.shape:
-                self._noise = self._rng.normal(0.0, self._std, latent.shape).astype(np.float32)
-            latent = np.clip(latent + self._noise, -1.0, 1.0)
-        return actor.joints(latent)
+            if self._step % exploration.hold == 0 or self._noise.shape != latent.shape:
+                draw = self._rng.uniform if exploration.uniform else self._rng.normal
+                low = -self._std if exploration.uniform else 0.0
+                self._noise = draw(low, self._std, latent.shape).astype(np.float32)
+            latent = latent + self._noise
+        latent = np.clip(latent, -exploration.limit, exploration.limit)
+        if self.gate is not None and not self.gate(seen, base_action, latent):
+            return np.zeros_like(base_action)
+        return actor.residual(latent, base_action)
