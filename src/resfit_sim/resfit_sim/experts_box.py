@@ -32,22 +32,16 @@ class BoxCleanupExpert(ScriptedExpert):
             thumb_closed=1.199, thumb_flexion=0.894, flexion_open=0.15, flexion_closed=0.808, raise_by=0.006,
         ),
     }  # fmt: skip
-    KNOBS = {
-        'demonstrated': Grasp(
-            roll=0.773, yaw=0.115, pitch=0.467, offset=(0.104, 0.051, 0.009), thumb_open=1.069,
-            thumb_closed=1.163, thumb_flexion=0.875, flexion_open=0.15, flexion_closed=0.72, raise_by=0.003,
-        ),
-        'unseen': Grasp(
-            roll=0.922, yaw=0.159, pitch=0.414, offset=(0.108, 0.0525, 0.003), thumb_open=1.126,
-            thumb_closed=1.199, thumb_flexion=0.894, flexion_open=0.15, flexion_closed=0.808, raise_by=0.006,
-        ),
-    }  # fmt: skip
+    KNOB = Grasp(
+        roll=1.154, yaw=0.03, pitch=0.0815, offset=(0.106, 0.048, 0.003), thumb_open=0.994,
+        thumb_closed=1.088, thumb_flexion=0.856, flexion_open=0.134, flexion_closed=0.871, raise_by=0.0555,
+    )  # fmt: skip
     CARRY_HEIGHT = 0.21  # m above the table
     TURN = 0.5  # rad towards the box while the block is carried
 
     def __init__(self, task: Task, variant: str) -> None:
         super().__init__(task, variant)
-        self.block, self.knob = self.BLOCKS[variant], self.KNOBS[variant]
+        self.block, self.knob = self.BLOCKS[variant], self.KNOB
         assert self.layout.lid is not None
         self.lid = self.layout.lid
 
@@ -80,8 +74,8 @@ class BoxCleanupExpert(ScriptedExpert):
         grasp = self.knob
         opened, closed = self.opened('L', grasp), self.closed('L', grasp)
         lid = self.seen(2)
-        axes = grasp.axes('L', -self.TURN / 2 - self.swing() / 2)
-        hold = lid[:3] + UP * (self.lid.KNOB_HEIGHT + grasp.raise_by)
+        axes = grasp.axes('L', -self.swing() / 2)
+        hold = lid[:3] + UP * grasp.raise_by
         before = hold - axes[:, 1] * 0.09 - axes[:, 0] * 0.03 + UP * 0.03
         home = self._target.copy()
         home[ARM['R']], home[HAND['R']] = HOME[ARM['R']], HOME[HAND['R']]
@@ -99,9 +93,9 @@ class BoxCleanupExpert(ScriptedExpert):
         yield from self.over_box(-0.002, 6)
         wrist, axes = self.kinematics.hand_pose('L', self._target)
         point = wrist + axes @ np.array(grasp.offset)
-        yield from self.reach('L', grasp, point, axes, self.released('L', grasp), 7)
-        away = point - axes[:, 1] * 0.09 - axes[:, 0] * 0.06 + UP * 0.04
-        yield from self.reach('L', grasp, away, axes, self.released('L', grasp), 10)
+        yield from self.reach('L', grasp, point, axes, self.opened('L', grasp), 7)
+        away = point - axes[:, 0] * 0.06 + UP * 0.08
+        yield from self.reach('L', grasp, away, axes, self.opened('L', grasp), 10)
 
     def swing(self) -> float:
         """Turn that brings the lid's sides along the box's, rad."""
@@ -110,7 +104,7 @@ class BoxCleanupExpert(ScriptedExpert):
     def over_box(self, height: float, steps: int) -> Moves:
         """Carry the held lid to ``height`` above the box's rim, its sides along the box's."""
         grasp = self.knob
-        wrist, axes = self.kinematics.hand_pose('L', self._target)
+        wrist, axes = self.kinematics.hand_pose('L', self.measured)
         point = wrist + axes @ np.array(grasp.offset)
         box, lid = self.seen(1)[:3], self.seen(2)[:3]
         goal = np.array([box[0], box[1], TABLE_TOP + 2 * self.layout.tote_size[2] + self.lid.THICKNESS + height])

@@ -43,7 +43,7 @@ class Lid:
     yaw: tuple[float, float]
 
     THICKNESS: ClassVar[float] = 0.004  # half of the plate's, m
-    KNOB_HEIGHT: ClassVar[float] = 0.045  # of the centre of the knob's round top above the plate's, m
+    UPRIGHT: ClassVar[float] = 0.012  # half of the knob's straight part, m
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ def layout(task_name: str, variant: str) -> Layout:
             tote_size=(0.09, 0.09, 0.04), tote_x=(0.30, 0.38), tote_y=(0.06, 0.16),
         )  # fmt: skip
     if task_name == 'box_cleanup':
-        knob = {'demonstrated': 0.028, 'unseen': 0.025}[variant]
+        knob = {'demonstrated': 0.025, 'unseen': 0.022}[variant]
         return Layout(
             object_name='block', shape='block', size=size, mass=mass,
             object_x=(0.28, 0.40), object_y=(-0.32, -0.20), object_yaw=(-0.4, 0.4),
-            tote_size=(0.080, 0.080, 0.04), tote_x=(0.32, 0.38), tote_y=(-0.04, 0.02), tote_yaw=(-0.2, 0.2),
+            tote_size=(0.080, 0.080, 0.04), tote_x=(0.32, 0.38), tote_y=(-0.04, 0.02), tote_yaw=(-0.3, 0.3),
             container='box',
-            lid=Lid(half=0.098, knob=knob, mass=0.080, x=(0.30, 0.38), y=(0.25, 0.31), yaw=(-0.2, 0.2)),
+            lid=Lid(half=0.098, knob=knob, mass=0.080, x=(0.29, 0.39), y=(0.25, 0.33), yaw=(-0.4, 0.4)),
         )  # fmt: skip
     return Layout(
         object_name='package', shape='package', size=size, mass=mass,
@@ -185,20 +185,21 @@ def _add_segments(centre: mujoco.MjsBody, plan: Layout) -> list[mujoco.MjsBody]:
     return row
 
 
-def _add_padded(body: mujoco.MjsBody, kind: mujoco.mjtGeom, size: tuple[float, ...], mass: float, give: float) -> None:
+def _add_padded(
+    body: mujoco.MjsBody, kind: mujoco.mjtGeom, size: tuple[float, ...], mass: float, give: float
+) -> mujoco.MjsGeom:
     """A geom that is soft, over a depth of ``give`` m, and grips whatever it touches."""
     geom = body.add_geom(name=body.name, type=kind, size=size, mass=mass, group=COLLISION)
     geom.friction, geom.condim, geom.priority = [1.5, 0.02, 0.003], 6, 1  # priority: wool decides, not wood
     geom.solref, geom.solimp = [0.02, 1], [0.7, 0.95, give, 0.5, 2]
+    return geom
 
 
 def _add_lid(spec: mujoco.MjSpec, lid: Lid) -> None:
     body = spec.worldbody.add_body(name='lid')
     body.add_freejoint(name='lid')
-    plate = body.add_geom(name='lid', type=Box, size=[lid.half, lid.half, lid.THICKNESS], mass=0.7 * lid.mass)
+    plate = body.add_geom(name='plate', type=Box, size=[lid.half, lid.half, lid.THICKNESS], mass=0.7 * lid.mass)
     plate.material, plate.friction, plate.condim = 'lid', [0.8, 0.01, 0.001], 4
-    upright = [0, 0, lid.knob - lid.THICKNESS, 0, 0, lid.KNOB_HEIGHT]
-    knob = body.add_geom(name='knob', type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=upright)
-    knob.size, knob.mass, knob.material = [lid.knob, 0, 0], 0.3 * lid.mass, 'rim'
-    knob.friction, knob.condim, knob.priority = [1.5, 0.02, 0.003], 6, 1
-    knob.solref, knob.solimp = [0.02, 1], [0.7, 0.95, 0.004, 0.5, 2]
+    knob = _add_padded(body, mujoco.mjtGeom.mjGEOM_CAPSULE, (lid.knob, lid.UPRIGHT, 0), 0.3 * lid.mass, give=0.004)
+    knob.pos = [0, 0, lid.knob + lid.UPRIGHT]  # its lower end is inside the plate
+    knob.material, knob.group = 'rim', 0

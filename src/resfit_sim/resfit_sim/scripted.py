@@ -67,6 +67,7 @@ class ScriptedExpert(ABC):
         if self._moves is None:
             self._target = state[:joints].copy()
             self._moves = self.script()
+        self.measured = state[:joints]  # rad
         self._objects = np.split(state[joints:], np.cumsum([item.size for item in self.task.objects]))
         self._target = next(self._moves, self._target)
         return self._target.astype(np.float32)
