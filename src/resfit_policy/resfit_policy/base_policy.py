@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from resfit_policy.act import ActConfig, ActNet, ActPolicy
 from resfit_policy.chunked import Chunked
 from resfit_policy.files import write_atomically
 from resfit_policy.given_base import SUFFIXES, load_given
@@ -28,6 +29,7 @@ from resfit_policy.observation import BasePolicy, Float, Observation
 from resfit_policy.task import ConfigError, Task, parse_config, read_json
 
 FORMAT = 'resfit-base-1'
+ACT_FORMAT = 'resfit-act-1'
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -85,12 +87,12 @@ class ChunkPolicy(Chunked):
             return np.asarray(chunk[0].numpy(), np.float32)
 
 
-def save_base(folder: Path, net: ChunkNet, task: Task, training: dict[str, Any]) -> None:
+def save_base(folder: Path, net: ChunkNet | ActNet, task: Task, training: dict[str, Any]) -> None:
     """Freeze into ``folder``: policy.safetensors and policy.json (with the task's joints and a sha256)."""
     folder.mkdir(parents=True, exist_ok=True)
     data = save({name: value.detach().contiguous() for name, value in net.state_dict().items()})
     about = {
-        'format': FORMAT,
+        'format': ACT_FORMAT if isinstance(net, ActNet) else FORMAT,
         'task': task.name,
         'joints': list(task.robot.names),
         'config': asdict(net.config),
@@ -123,19 +125,39 @@ def load_base(where: str, task: Task) -> BasePolicy:
             'or a .onnx or .safetensors file'
         )
     about = read_json(folder / 'policy.json')
-    if about.get('format') != FORMAT:
-        raise ConfigError(f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r}')
-    config = parse_config(ChunkConfig, about.get('config'), str(folder / 'policy.json'))
+    if about.get('format') not in (FORMAT, ACT_FORMAT):
+        raise ConfigError(
+            f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r} and {ACT_FORMAT!r}'
+        )
     if tuple(about.get('joints', ())) != task.robot.names:
         raise ConfigError(f'{folder}: trained for other joints than those of robot {task.robot.name}')
-    if (config.state_size, config.action_size) != (task.state_size, task.action_size):
-        raise ConfigError(f'{folder}: trained for a state of {config.state_size}, {task.name} has {task.state_size}')
+    net = _fitting_net(folder, about, task)
     try:
         data = (folder / 'policy.safetensors').read_bytes()
         if hashlib.sha256(data).hexdigest() != about.get('sha256'):
             raise ConfigError(f'{folder}: policy.safetensors does not match its sha256; train it again')
-        net = ChunkNet(config)
         net.load_state_dict(load(data))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f'{folder}: cannot load policy.safetensors: {error}') from None
-    return ChunkPolicy(net)
+    return ActPolicy(net) if isinstance(net, ActNet) else ChunkPolicy(net)
+
+
+def _fitting_net(folder: Path, about: dict[str, Any], task: Task) -> ChunkNet | ActNet:
+    """An untrained net of a base's configuration. Raises ConfigError where that does not fit the task."""
+    where, trained = str(folder / 'policy.json'), about.get('config')
+    if about['format'] == ACT_FORMAT:
+        seen = parse_config(ActConfig, trained, where)
+        if not task.from_pixels:
+            raise ConfigError(f'{folder}: sees joints and images, not object poses: use it with --observation vision')
+        if (seen.joints, seen.cameras) != (task.action_size, len(task.cameras)):
+            raise ConfigError(f'{folder}: trained with {seen.cameras} cameras, {task.name} has {len(task.cameras)}')
+        if seen.image_size != task.image_size:
+            raise ConfigError(
+                f'{folder}: trained on images of {seen.image_size} pixels, {task.name} has {task.image_size}: '
+                'set its image_size to what the base was trained on, or train another base'
+            )
+        return ActNet(seen)
+    config = parse_config(ChunkConfig, trained, where)
+    if (config.state_size, config.action_size) != (task.state_size, task.action_size):
+        raise ConfigError(f'{folder}: trained for a state of {config.state_size}, {task.name} has {task.state_size}')
+    return ChunkNet(config)
