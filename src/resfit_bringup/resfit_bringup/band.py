@@ -61,7 +61,7 @@ def choose_count(
     """A number of demonstrations whose base lies within the band, and all that were tried on the way.
 
     Success grows with the demonstrations, roughly: double or halve, then bisect. Where no number gives a base
-    within the band, the nearest is taken.
+    within the band, the nearest above is taken: what never succeeds is no start.
     """
     tried: dict[int, Rate] = {}
     below, above, count = 0, most + 1, first
@@ -74,5 +74,9 @@ def choose_count(
         else:
             above = count
         count = min(2 * below, most) if above > most else max(1, (below + above) // 2)
-    middle = (low + high) / 2
-    return min(tried, key=lambda number: abs(tried[number].success - middle)), tried
+
+    def distance(number: int) -> tuple[bool, float, int]:
+        rate = tried[number].success
+        return rate < low, abs(rate - low), number
+
+    return min(tried, key=distance), tried

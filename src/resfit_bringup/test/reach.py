@@ -28,6 +28,10 @@ class Reach(gymnasium.Env[Any, Any]):
         done = bool(np.abs(self.where - self.goal).max() < 0.05)
         return self._observe(), float(done), done, False, {'is_success': done}
 
+    def expert(self, task: Task) -> Expert:
+        """Environments may bring their demonstrator along."""
+        return Expert()
+
     def _observe(self) -> dict[str, Any]:
         return {'where': self.where.astype(np.float32), 'goal': self.goal.astype(np.float32)}
 
@@ -40,10 +44,6 @@ class Expert:
 
     def act(self, observation: Observation) -> Float:
         return np.clip(observation.state[2:4] - observation.state[4:6], -0.1, 0.1).astype(np.float32)
-
-
-def expert(task: Task) -> Expert:
-    return Expert()
 
 
 gymnasium.register('Reach-v0', Reach, max_episode_steps=40)

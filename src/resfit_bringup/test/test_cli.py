@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from resfit_bringup import cli
 from resfit_bringup.job import load_job
@@ -87,10 +89,17 @@ def test_any_gymnasium_environment_can_be_improved(tmp_path: Path, monkeypatch: 
     job.write_text(
         'demonstrations: 4\nbc: {steps: 50, hidden: [16]}\nlearner: {heads: 2, critic_hidden: [16], utd: 0.2}\n'
     )
-    words = ['experiment', '--env', 'reach:Reach-v0', '--expert', 'reach:expert', '--job', str(job)]
+    words = ['experiment', '--env', 'reach:Reach-v0', '--job', str(job), '--steps', '700', '--episodes', '8']
     out = tmp_path / 'out.json'
-    assert cli.main([*words, '--steps', '700', '--episodes', '2', '--json', str(out)]) == 0
+    assert cli.main([*words, '--json', str(out)]) == 0
     assert json.loads(out.read_text())['env_steps'] >= 700
+    # Somebody else's policy as the base: goal - where, which is the expert
+    given = tmp_path / 'given.safetensors'
+    tensors = {'0.weight': torch.cat([torch.eye(2), -torch.eye(2)], 1), '0.bias': torch.zeros(2)}
+    save_file(tensors, given, {'activation': 'relu'})
+    assert cli.main([*words, '--base', str(given), '--horizon', '20', '--json', str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert result['base']['success'] == 1.0 and result['job']['horizon'] == 20
 
 
 def test_bags_are_listed_and_hashed(demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
