@@ -84,12 +84,12 @@ class BoxCleanupExpert(ScriptedExpert):
         yield from self.move(joints, 18)
         yield from self.reach('L', grasp, hold, axes, opened, 10)
         yield from self.reach('L', grasp, hold, axes, closed, 10)
-        yield from self.reach('L', grasp, hold + UP * 0.15, axes, closed, 10)
+        yield from self.reach('L', grasp, hold + UP * 0.18, axes, closed, 11)
 
     def put_lid(self) -> Moves:
         grasp = self.knob
-        yield from self.over_box(0.07, 18)
-        yield from self.over_box(0.02, 6)
+        yield from self.over_box(0.13, 18)
+        yield from self.over_box(0.02, 8)
         yield from self.over_box(-0.002, 6)
         wrist, axes = self.kinematics.hand_pose('L', self._target)
         point = wrist + axes @ np.array(grasp.offset)
