@@ -53,6 +53,17 @@ def test_head_cameras_see_the_tote_and_both_hands_at_rest(simulation: Simulation
     simulation.close()
 
 
+def test_a_bend_of_the_package_is_drawn() -> None:
+    simulation = Simulation(load_task('package_handover'), 'unseen')
+    straight = simulation.render('overview', 2 * SIZE, 2 * SIZE)
+    end = simulation.model.body('package_4').jntadr[0]
+    start = simulation.model.jnt_qposadr[end]
+    simulation.data.qpos[start : start + 4] = [np.cos(0.5), 0, 0, np.sin(0.5)]  # 1 rad sideways
+    mujoco.mj_forward(simulation.model, simulation.data)
+    assert changed(straight, simulation.render('overview', 2 * SIZE, 2 * SIZE)) > 20
+    simulation.close()
+
+
 def test_no_camera_ever_looks_into_the_void(simulation: Simulation) -> None:
     simulation.reset(0)
     for pitch in (-1.4, 0.0, 1.4):

@@ -131,6 +131,29 @@ def test_success_is_not_given_while_the_hand_still_holds() -> None:
     assert not simulation.success()
 
 
+def test_the_package_sags_over_an_edge_and_straightens_again() -> None:
+    simulation = Simulation(load_task('package_handover'), 'unseen')
+    centre, end = (simulation.data.body(name).xpos for name in ('package', 'package_4'))
+    simulation.reset(0)
+    edge = simulation.model.geom('table').size[1]
+    half = simulation.layout.size[1]
+    for y, low, high in ((edge - 0.4 * half, 0.01, 0.1), (edge - 2 * half, -0.002, 0.002)):
+        simulation._place('package', [0.4, y, simulation.layout.rest_height + 0.03], yaw=0.0)
+        for _ in range(100):
+            simulation.apply(HOME)
+        assert low < centre[2] - end[2] < high
+
+
+def test_a_hand_on_the_packages_end_touches_the_package() -> None:
+    simulation = Simulation(load_task('package_handover'), 'unseen')
+    finger = simulation.data.body('R_ff_l2').xpos.copy()
+    half = simulation.layout.size[1]
+    for gap, touched in ((0.1 * half, True), (1.5 * half, False)):
+        simulation._place('package', [finger[0], finger[1] + 0.9 * half + gap, finger[2]], yaw=0.0)
+        mujoco.mj_forward(simulation.model, simulation.data)
+        assert simulation.touched_by_robot() == touched
+
+
 @pytest.mark.parametrize('bad', [np.zeros(28), np.full(29, np.nan), np.full(29, np.inf)])
 def test_an_unusable_command_is_refused_and_nothing_moves(ball: Simulation, bad: np.ndarray) -> None:
     ball.reset(0)
