@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from resfit_learner.demonstrations import check_demonstrations
 from resfit_policy.base_policy import ChunkConfig, ChunkNet
 from resfit_policy.episode_log import Episode
-from resfit_policy.observation import BasePolicy, Observation
+from resfit_policy.observation import BasePolicy, FeatureBase, Observation
 from resfit_policy.task import Task
 
 
@@ -79,9 +79,16 @@ def train_base(
     return net.eval()
 
 
-def relabel(episode: Episode, base: BasePolicy) -> Episode:
-    """What the frozen base would have done along an episode, queue-driven from its start (paper Alg. 1)."""
+def relabel(episode: Episode, base: BasePolicy, pixels: bool = False) -> Episode:
+    """What the frozen base would have done along an episode, queue-driven from its start (paper Alg. 1).
+
+    Features of the base take the place of the images, unless the residual learns from ``pixels``.
+    """
     base.reset()
-    images = episode.images
-    actions = [base.act(Observation(state, images[row])) for row, state in enumerate(episode.state)]
-    return replace(episode, base_action=np.stack(actions).astype(np.float32))
+    observations = [Observation(*item) for item in zip(episode.state, episode.images, strict=True)]
+    if pixels or not isinstance(base, FeatureBase):
+        actions = np.stack([base.act(item) for item in observations])
+        return replace(episode, base_action=actions.astype(np.float32))
+    both = [(base.act(item), base.features(item)) for item in observations]
+    actions, features = (np.stack(part).astype(np.float32) for part in zip(*both, strict=True))
+    return replace(episode, base_action=actions, features=features, images=episode.images[:, :0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,15 @@ class Batch:
     next_base_action: Tensor  # (B, A)
     mc_return: Tensor  # (B,)
     success: Tensor  # (B,) 1 where the episode succeeded
+    images: Tensor = field(default_factory=lambda: torch.zeros(0))  # (B, K, H, W, 3) uint8, where they are kept
+    next_images: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 class ReplayBuffer:
     """Uniform sampling over the newest episodes, in a ring of ``capacity`` observation rows."""
 
-    def __init__(self, state_size: int, action_size: int, capacity: int) -> None:
+    def __init__(self, state_size: int, action_size: int, capacity: int, images: tuple[int, ...] = ()) -> None:
+        """``images``: shape (K, H, W, 3) of what a step sees, where that is kept."""
         self.capacity = capacity
         self._spans: dict[int, tuple[int, int, int]] = {}  # episode -> first row, rows, transitions; oldest first
         self._head = 0
@@ -40,6 +43,7 @@ class ReplayBuffer:
         self._action = np.zeros((capacity, action_size), np.float32)
         self._scalars = np.zeros((capacity, 4), np.float32)  # reward, discount, mc_return, success
         self._next = np.zeros(capacity, np.int64)
+        self._images = np.zeros((capacity if images else 0, *images), np.uint8)
         self._valid: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -65,6 +69,8 @@ class ReplayBuffer:
         self._state[index] = transitions.state
         self._base[index] = transitions.base_action
         self._action[index] = transitions.action
+        if len(self._images):
+            self._images[index] = transitions.images
         self._scalars[index[:count], 0] = transitions.reward
         self._scalars[index[:count], 1] = transitions.discount
         self._scalars[index[:count], 2] = transitions.mc_return
@@ -92,6 +98,8 @@ class ReplayBuffer:
             next_base_action=torch.from_numpy(self._base[then]),
             mc_return=scalars[:, 2],
             success=scalars[:, 3],
+            images=torch.from_numpy(self._images[rows] if len(self._images) else self._images),
+            next_images=torch.from_numpy(self._images[then] if len(self._images) else self._images),
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -112,7 +120,7 @@ class ReplayBuffer:
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {'state': self._state, 'base': self._base, 'action': self._action, 'scalars': self._scalars,
-                'next': self._next}  # fmt: skip
+                'next': self._next, 'images': self._images}  # fmt: skip
 
     def _ring(self, first: int, count: int) -> NDArray[np.int64]:
         return (first + np.arange(count)) % self.capacity

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from resfit_policy.task import ConfigError, parse_config, read_yaml
+from resfit_policy.task import ConfigError, Task, parse_config, read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -78,7 +78,15 @@ class LearnerConfig:
     explore_hold: Count = 20  # control steps per draw (1)
     warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
+    # Images, where the task is seen by cameras
+    encoder: Literal['frozen', 'vit', 'cnn'] = 'frozen'  # features of the frozen base, or an encoder of its own (vit)
+    image_shift: Annotated[int, Field(ge=0)] = 4  # pixels, random shift of the images such an encoder learns from
+
     threads: Count = 1  # torch threads
+
+    def from_pixels(self, task: Task) -> bool:
+        """The residual looks at the images of ``task`` with an encoder of its own."""
+        return task.from_pixels and self.encoder != 'frozen'
 
     @model_validator(mode='after')
     def _check(self) -> LearnerConfig:
@@ -123,6 +131,7 @@ RECIPES: dict[str, LearnerConfig] = {
         bound=0.2,
         correction_cut=10.0,
         state_floor=0.1,
+        encoder='vit',
         explore_std=0.25,
         explore_std_end=0.25,
         explore_hold=1,

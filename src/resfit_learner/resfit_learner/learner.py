@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
@@ -21,7 +24,7 @@ from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import Exploration, pack_actor
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import Float
-from resfit_policy.task import Task
+from resfit_policy.task import ConfigError, Task
 
 
 @dataclass
@@ -62,12 +65,18 @@ class Learner:
             config.bins if config.critic_loss == 'hl_gauss' else 1,
         )
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
+        self.target_actor.encoder = None  # the next features come from the encoder itself (paper's code: the same)
         adam = partial(torch.optim.AdamW, weight_decay=config.weight_decay, fused=True)
-        self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
-        self.critic_optimiser = adam(self.critic.parameters(), config.critic_lr)
+        self.actor_optimiser = adam(self.actor.net.parameters(), config.actor_lr)
+        groups = [{'params': list(module.parameters())} for module in (self.critic, self.actor.encoder) if module]
+        self.critic_optimiser = adam(groups, config.critic_lr)  # the encoder learns from the critic alone
 
-        self.offline = self._fill(demonstrations)
-        self.online = ReplayBuffer(task.state_size, task.action_size, config.capacity)
+        self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
+        for index, episode in enumerate(demonstrations):
+            transitions = build_transitions(episode, config.gamma, config.n_step)
+            # The demonstrator's corrections are for its own objects: they are no example for the actor.
+            self.offline.add(index, replace(transitions, success=False))
+        self.online = self._buffer(config.capacity)
 
     def ingest(self, sequence: int, episode: Episode) -> None:
         """Take in an episode from the replay log, or its corrected label."""
@@ -90,7 +99,7 @@ class Learner:
     def update(self) -> None:
         """One critic update, and every ``actor_delay`` of them one actor update."""
         config = self.config
-        batch = self._augment(self._sample())
+        batch = self._look(self._augment(self._sample()))
         target = td_target(config, batch, self.target_critic, self.target_actor, self.generator)
         loss, value = critic_loss(config, batch, target, self.critic, self.actor)
         self._descend(self.critic_optimiser, loss)
@@ -98,9 +107,10 @@ class Learner:
         self.counters.updates += 1
         self.metrics |= {'critic_loss': loss.item(), 'q_mean': value.item()}
         if self.counters.updates > config.critic_warmup and self.counters.updates % config.actor_delay == 0:
+            batch = replace(batch, state=batch.state.detach())
             loss = actor_loss(config, batch, self.critic, self.actor)
             self._descend(self.actor_optimiser, loss)
-            polyak(self.target_actor, self.actor, config.tau)
+            polyak(self.target_actor.net, self.actor.net, config.tau)
             self.metrics['actor_loss'] = loss.item()
 
     @property
@@ -140,23 +150,37 @@ class Learner:
     def _augment(self, batch: Batch) -> Batch:
         """Blur the state, so that the critic cannot tell episodes apart by where their objects happened to lie."""
         noise = torch.randn(batch.state.shape, generator=self.generator) * (
-            self.config.state_noise * self.actor.state_std
+            self.config.state_noise * self.actor.state_std[: batch.state.shape[1]]
         )
         return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 
+    def _look(self, batch: Batch) -> Batch:
+        """Put behind the state what the trained encoder, if there is one, makes of the shifted images."""
+        if self.actor.encoder is None:
+            return batch
+        now = self.actor.encoder(random_shift(batch.images, self.config.image_shift, self.generator))
+        with torch.no_grad():
+            then = self.actor.encoder(random_shift(batch.next_images, self.config.image_shift, self.generator))
+        return replace(batch, state=torch.cat([batch.state, now], 1), next_state=torch.cat([batch.next_state, then], 1))
+
     def _descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        parameters = optimiser.param_groups[0]['params']
+        groups = [group['params'] for group in optimiser.param_groups]
         optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]  # the actor's loss moves no critic
-        if self.config.grad_clip:
+        loss.backward(inputs=sum(groups, []))  # type: ignore[no-untyped-call]  # the actor's loss moves no critic
+        for parameters in groups if self.config.grad_clip else ():
             torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip)
         optimiser.step()
 
-    def _fill(self, demonstrations: Sequence[Episode]) -> ReplayBuffer:
-        rows = sum(len(episode.state) for episode in demonstrations)
-        buffer = ReplayBuffer(self.task.state_size, self.task.action_size, rows)
-        for index, episode in enumerate(demonstrations):
-            transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
-            # The demonstrator's corrections are for its own objects: they are no example for the actor.
-            buffer.add(index, replace(transitions, success=False))
-        return buffer
+    def _buffer(self, rows: int) -> ReplayBuffer:
+        """A buffer for ``rows`` observations. Raises ConfigError where their images do not fit into memory."""
+        config = self.actor.config
+        images: tuple[int, ...] = ()
+        if self.actor.encoder is not None:
+            images = (config.cameras, config.image_size, config.image_size, 3)
+            need, free = rows * math.prod(images), os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+            if need > free:
+                raise ConfigError(
+                    f'the images of {rows} steps take {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free: '
+                    'lower capacity, or set encoder to frozen'
+                )
+        return ReplayBuffer(config.state_size, config.action_size, rows, images)

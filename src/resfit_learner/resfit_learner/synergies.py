@@ -24,7 +24,7 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
 
     These carry the base's action in ``base_action``. Raises ConfigError where they cannot be learned from.
     """
-    state = np.concatenate([episode.state for episode in demonstrations])
+    state = np.concatenate([episode.seen for episode in demonstrations])
     base = np.concatenate([episode.base_action for episode in demonstrations])
     executed = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
     if config.residual == 'error':
@@ -36,9 +36,19 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
         centre, spread = widened_range(executed, config.bound)
         basis = np.eye(task.action_size, dtype=np.float32)
         scale = spread if config.residual == 'absolute' else config.bound * spread
+    pixels = config.from_pixels(task)
+    if task.from_pixels and not pixels and state.shape[1] == task.state_size:
+        raise ConfigError('the base gives no features of its images: set encoder to vit or cnn')
     actor = ResidualActor(
         ActorConfig(
-            task.state_size, task.action_size, len(basis), config.actor_hidden, absolute=config.residual == 'absolute'
+            state.shape[1],
+            task.action_size,
+            len(basis),
+            config.actor_hidden,
+            absolute=config.residual == 'absolute',
+            encoder=config.encoder if pixels and config.encoder != 'frozen' else 'none',
+            cameras=len(task.cameras) if pixels else 0,
+            image_size=task.image_size,
         )
     )
     if not config.zero_init:
@@ -52,7 +62,7 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
         'scale': scale,
     }
     for name, value in buffers.items():
-        getattr(actor, name).copy_(torch.from_numpy(np.asarray(value, np.float32)))
+        getattr(actor, name)[: len(value)] = torch.from_numpy(np.asarray(value, np.float32))
     return actor
 
 

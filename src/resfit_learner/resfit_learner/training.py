@@ -23,7 +23,9 @@ class ResFiT:
 
     def __init__(self, setup: Setup) -> None:
         self.learner = Learner(setup.config, setup.task, setup.demonstrations, setup.seed)
-        self.runtime = PolicyRuntime(setup.task, setup.make_base(), seed=setup.seed)
+        self.runtime = PolicyRuntime(
+            setup.task, setup.make_base(), seed=setup.seed, pixels=setup.config.from_pixels(setup.task)
+        )
         self.curve = Curve()
         self.settings = asdict(setup.config)
         if setup.config.residual == 'absolute':  # not a correction, so not bounded like one

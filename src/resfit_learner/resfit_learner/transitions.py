@@ -23,7 +23,7 @@ class Transitions:
     discount is 0 where the episode terminated within them.
     """
 
-    state: Float  # (M, S)
+    state: Float  # (M, S) state and features, all that the residual sees beside images
     base_action: Float  # (M, A) rad; in row next_row it is the base action of the bootstrap
     action: Float  # (M, A) rad, executed; the last row may hold none
     images: NDArray[np.uint8]  # (M, K, H, W, 3)
@@ -58,7 +58,7 @@ def build_transitions(episode: Episode, gamma: float, n_step: int) -> Transition
         discount = np.where(reaches_end, np.float32(0), discount)
         next_row = np.minimum(next_row, length - 1)  # any valid row: its value is multiplied by 0
     return Transitions(
-        state=episode.state,
+        state=episode.seen,
         base_action=episode.base_action,
         action=episode.executed_action,
         images=episode.images,

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
@@ -20,8 +22,10 @@ from torch import Tensor, nn
 
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, parse_config
+from resfit_policy.vision import ImageEncoder
 
 FORMAT = 'resfit-actor-1'
+IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 MAX_BYTES = 64 * 1024 * 1024  # a weights message larger than this is refused unread
 
 
@@ -35,11 +39,19 @@ class ActorConfig:
     hidden: tuple[int, ...] = (256, 256)  # paper: (1024, 1024) on image features
     state_clip: float = 5.0  # standard deviations
     absolute: bool = False  # the latent says where to go, not how to correct the base, and the base is not seen
+    encoder: Literal['none', 'vit', 'cnn'] = 'none'  # of images, trained with the residual
+    cameras: int = 0  # that an encoder sees
+    image_size: int = 84  # pixels
+
+    @property
+    def seen_size(self) -> int:
+        """State, and what an encoder makes of the images."""
+        return self.state_size + (0 if self.encoder == 'none' else IMAGE_FEATURES)
 
     @property
     def input_size(self) -> int:
         """Width of what ``encode`` gives."""
-        return self.state_size + (0 if self.absolute else self.action_size)
+        return self.seen_size + (0 if self.absolute else self.action_size)
 
 
 class ResidualActor(nn.Module):
@@ -60,6 +72,9 @@ class ResidualActor(nn.Module):
         nn.init.zeros_(head.weight)  # the residual starts at exactly zero
         nn.init.zeros_(head.bias)
         self.net = nn.Sequential(*layers, head)
+        self.encoder: ImageEncoder | None = None
+        if config.encoder != 'none':
+            self.encoder = ImageEncoder(config.encoder, config.cameras, config.image_size, IMAGE_FEATURES)
         self.state_mean: Tensor
         self.state_std: Tensor
         self.action_mean: Tensor
@@ -67,15 +82,15 @@ class ResidualActor(nn.Module):
         self.basis: Tensor
         self.scale: Tensor
         k, size = config.latent_size, config.action_size
-        self.register_buffer('state_mean', torch.zeros(config.state_size))
-        self.register_buffer('state_std', torch.ones(config.state_size))
+        self.register_buffer('state_mean', torch.zeros(config.seen_size))
+        self.register_buffer('state_std', torch.ones(config.seen_size))
         self.register_buffer('action_mean', torch.zeros(size))
         self.register_buffer('action_std', torch.ones(size))
         self.register_buffer('basis', torch.eye(k, size))
         self.register_buffer('scale', torch.full((k,), 0.05))
 
     def encode(self, state: Tensor, base_action: Tensor) -> Tensor:
-        """Normalised network input: (B, S) rad/m and (B, A) rad -> (B, S + A), or (B, S) where ``absolute``."""
+        """Normalised network input: (B, S) as ``see`` gives it and (B, A) rad -> (B, S + A), (B, S) if ``absolute``."""
         clip = self.config.state_clip
         state = ((state - self.state_mean) / self.state_std).clamp(-clip, clip)
         if self.config.absolute:
@@ -100,6 +115,13 @@ class ResidualActor(nn.Module):
         """
         origin = self.action_mean if self.config.absolute else base_action
         return ((action - origin) @ self.basis.T) / self.scale
+
+    def see(self, state: Float, images: NDArray[np.uint8]) -> Float:
+        """State (S,), and behind it what the encoder, if there is one, makes of (K, H, W, 3) images."""
+        if self.encoder is None:
+            return state
+        with torch.inference_mode():
+            return np.concatenate([state, self.encoder(torch.from_numpy(images)[None])[0].numpy()])
 
     def act(self, state: Float, base_action: Float) -> Float:
         """One latent correction (k,) float32, without gradients."""

@@ -83,7 +83,7 @@ class PolicyRuntime:
             executed, authority, flags = base_action, 0.0, Flag.FINAL
         else:
             if self.actor is not None and authority > 0:
-                seen = np.concatenate([observation.state, features])
+                seen = self.actor.see(np.concatenate([observation.state, features]), observation.images)
                 residual = self._residual(self.actor, seen, base_action)
             executed, clipped = self.supervisor.apply(base_action, residual, authority)
             flags = Flag.CLIPPED if clipped else Flag.NONE

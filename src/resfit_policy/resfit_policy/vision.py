@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -65,7 +67,8 @@ class Keypoints(nn.Module):
             torch.linspace(-1, 1, width, device=maps.device),
             indexing='ij',
         )
-        return weight @ torch.stack([x.flatten(), y.flatten()], -1)
+        places: Tensor = weight @ torch.stack([x.flatten(), y.flatten()], -1)
+        return places
 
 
 class SmallVit(nn.Module):
@@ -78,7 +81,7 @@ class SmallVit(nn.Module):
         super().__init__()
         self.patch = nn.Sequential(nn.Conv2d(3, width, 8, stride=4), nn.ReLU(), nn.Conv2d(width, width, 3, stride=2))
         side = ((image_size - 8) // 4 + 1 - 3) // 2 + 1
-        self.patches = side * side
+        self.patches, self.width = side * side, width
         self.position = nn.Parameter(0.02 * torch.randn(1, self.patches, width))
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, 'gelu', batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
@@ -88,4 +91,28 @@ class SmallVit(nn.Module):
         """(B, 3, H, W) -> (B, patches, width)."""
         patches = self.patch(pixels).flatten(2).transpose(1, 2) + self.position
         out: Tensor = self.norm(self.layers(patches))
+        return out
+
+
+class ImageEncoder(nn.Module):
+    """What a residual that learns from pixels sees: one backbone per camera, not shared, and a projection of all."""
+
+    def __init__(self, kind: Literal['vit', 'cnn'], cameras: int, image_size: int, features: int) -> None:
+        super().__init__()
+        if kind == 'vit':
+            vits = [SmallVit(image_size) for _ in range(cameras)]
+            self.eyes = nn.ModuleList(nn.Sequential(vit, nn.Flatten()) for vit in vits)
+            width = cameras * vits[0].patches * vits[0].width
+        else:
+            channels, points = 32, 32
+            self.eyes = nn.ModuleList(
+                nn.Sequential(ConvTrunk(channels), Keypoints(channels, points), nn.Flatten()) for _ in range(cameras)
+            )
+            width = cameras * points * 2
+        self.project = nn.Sequential(nn.Linear(width, features), nn.LayerNorm(features), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, K, H, W, 3) uint8 -> (B, features)."""
+        seen = [eye(as_pixels(images[:, index])) for index, eye in enumerate(self.eyes)]
+        out: Tensor = self.project(torch.cat(seen, 1))
         return out
