@@ -47,7 +47,7 @@ class Parameters:
     """Parameters of the policy."""
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
-    base: str = param('', 'folder of a frozen base policy, or module:factory')
+    base: str = param('', 'frozen base policy: folder, .onnx or .safetensors file, or module:factory')
     weights: str = param('', 'file of a residual (actor.safetensors of a checkpoint) to start with')
     seed: int = param(0, 'seed of the exploration noise')
     explore: bool = param(False, 'explore as the learner asks; off for evaluation')
