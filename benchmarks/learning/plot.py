@@ -57,9 +57,10 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
   base (ratio of two Beta(k + 1/2, n - k + 1/2) posteriors, 95 %). **of chance**: the median dip of simulated runs of
   the same length that stay exactly at their base, and the share of them that dip as deep: the worst of several hundred
   windows is below 1 by luck alone.
-* **steps to**, **min to**: online control steps (20 in a robot second), and minutes of training on this machine, until
-  a window of {WINDOW} training episodes, exploration included, first has that success; median, and smallest to largest
-  over seeds. Warm-up counts; evaluations do not.
+* **steps to**, **min to**: online control steps (20 in a robot second), and minutes of training by the clock, until a
+  window of {WINDOW} training episodes, exploration included, first has that success; median, and smallest to largest
+  over seeds. Warm-up counts; evaluations do not. **env steps/CPU s**: per second of processor time, which other work on
+  the machine does not stretch as it does the clock; one thread each.
 * In the pictures a line is the mean over seeds of success in sliding windows of {WINDOW} episodes (thin: of all
   episodes so far, before there are {WINDOW}), its band smallest to largest over seeds (of one seed: the window's Wilson
   interval), dashed the base with its Wilson interval, triangles the worst window of each seed, dots with bars the final
@@ -97,9 +98,9 @@ def ratios(figure: Figure, runs: Sequence[Run]) -> list[str]:
         head = ['task', "PPO's success at its end", 'steps of PPO', 'steps of ours', 'times fewer']
         return [markdown(head, ppo_rows(ours, others))]
     if figure.name in ('paper', 'baselines'):
-        head = ['task', 'against', *(f'{what} to {level}' for what in ('steps', 'time') for level in LEVELS)]
+        head = ['task', 'against', *(f'{what} to {level}' for what in ('steps', 'CPU time') for level in LEVELS)]
         about = (
-            "Steps and training time of the other over ours (above 1: ours is faster; >: the other's run ended first):"
+            "Steps and processor time of the other over ours (above 1: ours is faster; >: the other's run ended first):"
         )
         return [about, markdown(head, ratio_rows(ours, others))]
     return []

@@ -17,7 +17,7 @@ Result = dict[str, Any]
 LEVELS = '50%', '80%', '90%'
 GROUP_HEAD = [
     'task', 'method', 'seeds', 'base', 'final', 'dip', *(f'steps to {level}' for level in LEVELS),
-    *(f'min to {level}' for level in LEVELS), 'env steps/s',
+    *(f'min to {level}' for level in LEVELS), 'env steps/CPU s',
 ]  # fmt: skip
 RUN_HEAD = [
     'task', 'method', 'seed', 'base', 'final', 'gain', 'dip', 'of chance', 'steps to 90%', 'steps', 'training',
@@ -64,7 +64,7 @@ class Group:
         return wilson(sum(round(item['success'] * item['n']) for item in rates), sum(item['n'] for item in rates))
 
     def reached(self, level: str, what: str) -> list[float]:
-        """Steps or seconds to ``level``, per seed; infinite where it was not reached."""
+        """Steps or times to ``level``, per seed; infinite where it was not reached."""
         return [result['reached'][level][what] if result['reached'][level] else math.inf for result in self.results]
 
     def dips(self) -> list[float]:
@@ -115,7 +115,7 @@ def group_row(group: Group) -> list[str]:
         group.where, group.label, seeds, percent(group.rate('base')), percent(group.rate('resfit')),
         spread(group.dips(), '.2f'), *(spread(group.reached(level, 'steps')) for level in LEVELS),
         *(spread(item, '.1f') for item in minutes),
-        spread([result['env_steps_per_s'] for result in group.results], '.0f'),
+        spread([result['env_steps'] / result['training_cpu_s'] for result in group.results], '.0f'),
     ]  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def goal_rows(figures: dict[str, Figure]) -> list[list[str]]:
 
 
 def ratio_rows(ours: Sequence[Group], others: Sequence[Group]) -> list[list[str]]:
-    """How many times fewer steps and seconds ours takes to each level, medians over seeds."""
+    """How many times fewer steps and how much less processor time ours takes to each level, medians over seeds."""
     rows = []
     for other in others:
         same = [group for group in ours if group.where == other.where and group.results]
@@ -177,7 +177,7 @@ def ratio_rows(ours: Sequence[Group], others: Sequence[Group]) -> list[list[str]
             rows.append([other.where, other.label, *['not run'] * (2 * len(LEVELS))])
             continue
         cells = []
-        for what, limit in (('steps', 'env_steps'), ('seconds', 'training_s')):
+        for what, limit in (('steps', 'env_steps'), ('cpu_seconds', 'training_cpu_s')):
             most = statistics.median(result[limit] for result in other.results)
             cells += [ratio(same[0].reached(level, what), other.reached(level, what), most) for level in LEVELS]
         rows.append([other.where, other.label, *cells])

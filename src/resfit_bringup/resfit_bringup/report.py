@@ -34,16 +34,17 @@ def summarise(
     }
 
 
-def milestones(curve: Curve, seconds: Sequence[float]) -> dict[str, dict[str, float] | None]:
-    """Online steps and training seconds until a window of 50 episodes first has 50, 80 and 90 % success.
+def milestones(curve: Curve, **times: Sequence[float]) -> dict[str, dict[str, float] | None]:
+    """Online steps and ``times`` until a window of 50 episodes first has 50, 80 and 90 % success.
 
-    ``seconds``: training time at each episode's end. None where it was never reached.
+    ``times``: seconds of training at each episode's end, by name. None where it was never reached.
     """
     found: dict[str, dict[str, float] | None] = {}
     for level in (0.5, 0.8, 0.9):
         index = curve.reached(level)
-        reached = None if index is None else {'steps': curve.steps[index], 'seconds': round(seconds[index], 1)}
-        found[f'{level:.0%}'] = reached
+        found[f'{level:.0%}'] = None if index is None else {
+            'steps': curve.steps[index], **{name: round(values[index], 1) for name, values in times.items()}
+        }  # fmt: skip
     return found
 
 

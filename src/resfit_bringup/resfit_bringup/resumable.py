@@ -25,7 +25,7 @@ from resfit_learner.method import Method
 from resfit_policy.files import sync_folder
 from resfit_policy.task import ConfigError
 
-FORMAT = 'resfit-run-1'
+FORMAT = 'resfit-run-2'
 EVERY = 60.0  # s between checkpoints, at least
 SHARE = 0.05  # of the time, at most, goes into writing them
 
@@ -35,8 +35,9 @@ class Log:
     """What a run has to tell beside its curve; all times are of training alone, over all tries together."""
 
     seconds: list[float] = field(default_factory=list)  # since the start of training, at each episode's end
+    cpu_seconds: list[float] = field(default_factory=list)  # processor time: what a busy machine does not stretch
     elapsed: float = 0.0  # s of training so far
-    cpu: float = 0.0  # s of processor time in it: what a busy machine does not stretch
+    cpu: float = 0.0  # s of processor time in it
     evaluations: list[dict[str, Any]] = field(default_factory=list)  # of intermediate policies
 
 
@@ -66,7 +67,9 @@ def train_resumable(
             method.advance()
             log.cpu += time.process_time() - cpu
             log.elapsed = time.monotonic() - begun
-            log.seconds += [log.elapsed] * (len(method.curve.success) - len(log.seconds))
+            new = len(method.curve.success) - len(log.seconds)
+            log.seconds += [log.elapsed] * new
+            log.cpu_seconds += [log.cpu] * new
             progress()
             if evaluate and evaluate_every and method.env_steps // evaluate_every > before // evaluate_every:
                 log.evaluations.append({'steps': method.env_steps, **evaluate()})

@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         env=args.env or task.name, variant=job.variant, method=args.method, recipe=job.recipe,
         training_s=round(training_s, 1), training_cpu_s=round(log.cpu, 1),
         env_steps_per_s=round(method.env_steps / training_s, 1),
-        reached=report.milestones(curve, log.seconds), evaluations=log.evaluations,
+        reached=report.milestones(curve, seconds=log.seconds, cpu_seconds=log.cpu_seconds), evaluations=log.evaluations,
         settings=method.settings, job=asdict(job), base_choice=choice, versions=versions(),
         command=shlex.join(['resfit', *args.words]),
     )  # fmt: skip
@@ -126,6 +126,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         'steps': curve.steps,
         'success': [int(item) for item in curve.success],
         'seconds': [round(item, 1) for item in log.seconds],
+        'cpu_seconds': [round(item, 1) for item in log.cpu_seconds],
     }
     if args.out:
         report.learning_curve(args.out / 'learning_curve.png', task, curve, comparison)
