@@ -1,5 +1,6 @@
 """The learner: equations by hand, UTD, resume, seeds."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -175,6 +176,18 @@ def test_the_oldest_episodes_make_room():
     sampled = buffer.sample(500, np.random.default_rng(0)).state.numpy()
     assert {row.tobytes() for row in newest} <= {row.tobytes() for row in sampled}
     assert not {row.tobytes() for row in make_episode(0).state} & {row.tobytes() for row in sampled}
+
+
+def test_a_ring_put_back_from_a_file_samples_the_same_and_goes_on_the_same():
+    one, two = (ReplayBuffer(TASK.state_size, 29, capacity=30) for _ in range(2))
+    for number in range(4):  # two and a half fit: the ring has gone round
+        one.add(number, build_transitions(make_episode(number), 0.9, 3))
+    two.restore({name: value.clone() for name, value in one.tensors().items()}, json.loads(json.dumps(one.about())))
+    for number in (4, 5):
+        batches = [vars(buffer.sample(50, np.random.default_rng(1))).values() for buffer in (one, two)]
+        assert all(torch.equal(first, second) for first, second in zip(*batches, strict=True))
+        for buffer in (one, two):
+            buffer.add(number, build_transitions(make_episode(number), 0.9, 3))
 
 
 def test_weights_carry_a_rising_version():
