@@ -5,7 +5,7 @@ import pytest
 from resfit_policy.task import load_task
 from resfit_sim.simulation import Simulation
 
-TASKS = ('woolly_ball', 'package_handover')
+TASKS = ('woolly_ball', 'package_handover', 'box_cleanup')
 
 
 @pytest.fixture(params=TASKS)

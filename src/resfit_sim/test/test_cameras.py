@@ -37,7 +37,7 @@ def test_cameras_see_the_object_wherever_it_starts(simulation: Simulation, camer
 
 
 @pytest.mark.parametrize('camera', ['head_left', 'head_right'])
-def test_head_cameras_see_the_tote_and_both_hands_at_rest(simulation: Simulation, camera: str) -> None:
+def test_head_cameras_see_the_container_and_both_hands_at_rest(simulation: Simulation, camera: str) -> None:
     simulation.reset(1)
     before = simulation.render(camera, SIZE, SIZE)
     tote = simulation.data.mocap_pos[0].copy()

@@ -69,12 +69,13 @@ def test_state_holds_joints_then_poses_in_the_tasks_order(simulation: Simulation
     assert state.shape == (simulation.task.state_size,)
     assert state.dtype == np.float32
     np.testing.assert_allclose(state[:29], simulation.joint_positions(), atol=1e-6)
-    first = simulation.task.objects[0]
-    np.testing.assert_allclose(state[29:32], poses[first.name][0], atol=1e-6)
-    np.testing.assert_allclose(state[-3:], poses['tote'][0], atol=1e-6)
-    if first.pose == 'full':
-        axes = simulation.data.body(first.name).xmat.reshape(3, 3)
-        np.testing.assert_allclose(state[32:38], axes.T[:2].ravel(), atol=1e-6)
+    start = 29
+    for item in simulation.task.objects:
+        np.testing.assert_allclose(state[start : start + 3], poses[item.name][0], atol=1e-6)
+        if item.pose == 'full':
+            axes = simulation.data.body(item.name).xmat.reshape(3, 3)
+            np.testing.assert_allclose(state[start + 3 : start + 9], axes.T[:2].ravel(), atol=1e-6)
+        start += item.size
 
 
 def test_quaternions_are_xyzw(simulation: Simulation) -> None:
@@ -84,22 +85,27 @@ def test_quaternions_are_xyzw(simulation: Simulation) -> None:
     assert np.linalg.norm(quat) == pytest.approx(1)
 
 
-def test_nothing_is_welded_and_the_object_is_free(simulation: Simulation) -> None:
+def test_nothing_is_welded_and_all_but_the_container_is_free(simulation: Simulation) -> None:
     model = simulation.model
     assert set(model.eq_type.tolist()) == {int(mujoco.mjtEq.mjEQ_JOINT)}
-    assert model.joint(simulation.layout.object_name).type[0] == mujoco.mjtJoint.mjJNT_FREE
     names = {model.joint(i).name for e in range(model.neq) for i in (model.eq_obj1id[e], model.eq_obj2id[e])}
-    assert simulation.layout.object_name not in names
+    for name in simulation.object_poses().keys() - {simulation.layout.container}:
+        assert model.joint(name).type[0] == mujoco.mjtJoint.mjJNT_FREE
+        assert name not in names
 
 
 def place(simulation: Simulation, offset: tuple[float, float, float]) -> None:
-    """Put the object at ``offset`` from the tote's floor, at rest."""
-    start = simulation.model.joint(simulation.layout.object_name).qposadr[0]
-    simulation.data.qpos[start : start + 3] = simulation.object_poses()['tote'][0] + offset
+    """Put the object at ``offset`` from the container's floor, at rest, and the lid, if there is one, on the rim."""
+    plan, (container, quat) = simulation.layout, simulation.object_poses()[simulation.layout.container]
+    start = simulation.model.joint(plan.object_name).qposadr[0]
+    simulation.data.qpos[start : start + 3] = container + offset
+    if plan.lid:
+        rim = container + [0, 0, 2 * plan.tote_size[2] + plan.lid.THICKNESS]
+        simulation._place('lid', [*rim], 2 * np.arctan2(quat[2], quat[3]))
     mujoco.mj_forward(simulation.model, simulation.data)
 
 
-def test_success_needs_the_object_at_rest_inside_the_tote(simulation: Simulation) -> None:
+def test_success_needs_the_object_at_rest_inside_the_container(simulation: Simulation) -> None:
     simulation.reset(0)
     assert not simulation.success()
     place(simulation, (0, 0, 0.07))
@@ -110,7 +116,7 @@ def test_success_needs_the_object_at_rest_inside_the_tote(simulation: Simulation
         simulation.apply(HOME)
     assert simulation.success()
     place(simulation, (0.3, -0.35, simulation.layout.size[-1]))
-    assert not simulation.success(), 'beside the tote'
+    assert not simulation.success(), 'beside the container'
 
 
 def test_success_is_not_given_while_the_hand_still_holds() -> None:
