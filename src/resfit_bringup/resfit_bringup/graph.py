@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resfit_bringup.share import share_folder
+from resfit_learner.config import load_config
 from resfit_policy.task import ConfigError, load_task
 
 Hardware = Literal['sim', 'mock', 'robot']
@@ -110,7 +111,8 @@ def train_graph(
         respawn=True,
         essential=False,
     )
-    policy = _policy(options, explore=True)
+    own_encoder = options.vision and load_config(recipe, learner_config or None).encoder != 'frozen'
+    policy = _policy(options, explore=True, pixels=own_encoder)
     reward = _reward(options, arms='residual', max_backlog=max_backlog)
     learners = (learner_node,) if learner == 'local' else ()
     return Graph(options, (*_body(options), _replay(options), policy, *learners, reward))
@@ -127,7 +129,7 @@ def collect_graph(options: Options) -> Graph:
     return Graph(options, (*_body(options), _replay(options), _policy(options), _reward(options, arms='base')))
 
 
-def _policy(options: Options, weights: str = '', explore: bool = False) -> Process:
+def _policy(options: Options, weights: str = '', explore: bool = False, pixels: bool = False) -> Process:
     parameters = {
         'task': options.task,
         'base': options.base,
@@ -135,6 +137,7 @@ def _policy(options: Options, weights: str = '', explore: bool = False) -> Proce
         'seed': options.seed,
         'explore': explore,
         'vision': options.vision,
+        'pixels': pixels,
         'max_age': 0.0 if options.hardware == 'sim' and options.lockstep else 0.1,
         'autostart': True,
     }

@@ -6,11 +6,12 @@ import hashlib
 import json
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from resfit_learner.act_training import ActTraining
 from resfit_learner.bc import BcConfig
 from resfit_learner.config import RECIPES, LearnerConfig, load_config
 from resfit_policy.task import ConfigError, parse_config, read_yaml
@@ -27,7 +28,9 @@ class Job:
     base_band: tuple[Share, Share] | None = None  # success of the base, by taking as many demonstrations as it takes
     demonstrated: str = 'demonstrated'  # variant of the scene the demonstrations show
     variant: str = 'unseen'  # variant that the base is weak on, and the residual is trained on
-    bc: BcConfig = field(default_factory=BcConfig)
+    observation: Literal['state', 'vision'] = 'state'  # vision: joints and cameras, no object poses
+    bc: BcConfig = field(default_factory=BcConfig)  # training of the base that sees the state
+    act: ActTraining = field(default_factory=ActTraining)  # training of the base that sees images
     recipe: str = 'resfit_ros'
     learner: dict[str, Any] = field(default_factory=dict)  # changes to the recipe
     steps: Count = 18_000  # online control steps (15 robot minutes at 20 Hz)
@@ -55,9 +58,10 @@ def job_folder() -> Path:
 def load_job(task: str, path: Path | None = None, **changes: Any) -> Job:
     """The job of ``task``, or of the YAML file ``path``; ``changes`` that are not None go over it.
 
-    Environments of one family, 'family:name', share the family's.
+    Environments of one family, 'family:name', share the family's. Observation 'vision' has files of its own.
     """
-    where = path or job_folder() / f'{Path(task).stem.partition(":")[0]}.yaml'
+    ending = '-vision' if changes.get('observation') == 'vision' else ''
+    where = path or job_folder() / f'{Path(task).stem.partition(":")[0]}{ending}.yaml'
     values = read_yaml(where) if path or where.exists() else {}
     job = parse_config(Job, {**(values or {}), **{k: v for k, v in changes.items() if v is not None}}, str(where))
     if job.recipe not in RECIPES:

@@ -15,12 +15,14 @@ import numpy as np
 import resfit_sim
 from resfit_bringup.job import Job, digest
 from resfit_bringup.progress import Progress
+from resfit_learner.act_training import train_act
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel, train_base
 from resfit_learner.evaluation import Comparison, compare, interleaved
 from resfit_learner.export import write_episode
 from resfit_learner.rollout import run_episode
-from resfit_policy.base_policy import load_base, save_base
+from resfit_policy.act import ActNet
+from resfit_policy.base_policy import ChunkNet, load_base, save_base
 from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.observation import BasePolicy
 from resfit_policy.runtime import PolicyRuntime
@@ -82,9 +84,9 @@ def expert_demonstrations(task: Task, job: Job, seed: int) -> Path:
     key = digest(task, job.demonstrated, job.demonstrations, seed, sources)  # another simulation shows other things
     folder = cache_folder() / 'demonstrations' / f'{task.name}-{key}'
     if not folder.exists():
-        env = VegaEnv(task.name, variant=job.demonstrated)
+        env = VegaEnv(task.name, observation='both' if task.from_pixels else 'state', variant=job.demonstrated)
         expert = make_expert(task.name, job.demonstrated)
-        record_demonstrations(folder, env, task, expert, job.demonstrations, seed)
+        record_demonstrations(folder, env, env.task, expert, job.demonstrations, seed)
     return folder
 
 
@@ -100,8 +102,16 @@ def train_and_save_base(
     """Train on all but the held-out demonstrations, freeze into ``folder``, return what is worth knowing."""
     used = [episode for episode in demonstrations if episode.success]
     training, held_out = split(used, job.learner_config().held_out) if used else (used, used)
-    with Progress('base policy', job.bc.steps) as progress:
-        net = train_base(job.bc, task, training, seed, lambda step, loss: progress.update(step, f'loss {loss:.3f}'))
+    with Progress('base policy', job.act.steps if task.from_pixels else job.bc.steps) as progress:
+
+        def show(step: int, loss: float) -> None:
+            progress.update(step, f'loss {loss:.3f}')
+
+        net: ChunkNet | ActNet
+        if task.from_pixels:
+            net = train_act(job.act, task, training, seed, show)
+        else:
+            net = train_base(job.bc, task, training, seed, show)
     about: dict[str, Any] = {'demonstrations': len(training), 'held_out': len(held_out), 'seed': seed}
     save_base(folder, net, task, about)
     base = load_base(str(folder), task)
@@ -114,8 +124,16 @@ def train_and_save_base(
 
 def cached_base(task: Task, demonstrations: Sequence[Episode], job: Job, seed: int) -> Path:
     """The base of these demonstrations, trained once and kept under the hash of what it is made from."""
-    content = [episode.executed_action.tobytes() + episode.state.tobytes() for episode in demonstrations]
-    key = digest(task, job.bc, job.learner_config().held_out, seed, [hash_bytes(item) for item in content])
+    content = [
+        b''.join(part.tobytes() for part in (item.executed_action, item.state, item.images)) for item in demonstrations
+    ]
+    key = digest(
+        task,
+        job.act if task.from_pixels else job.bc,
+        job.learner_config().held_out,
+        seed,
+        [hash_bytes(item) for item in content],
+    )
     folder = cache_folder() / 'bases' / key
     if not (folder / 'policy.json').exists():
         train_and_save_base(folder, task, demonstrations, job, seed)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import cached_base, expert_demonstrations
-from resfit_learner.bags import read_log
 from resfit_learner.checkpoint import latest_checkpoint
+from resfit_learner.demonstrations import read_demonstrations
 from resfit_policy.task import ConfigError, load_task
 
 LATEST = Path('runs/latest')
@@ -46,4 +46,4 @@ def prepare_simulated(task_name: str, seed: int) -> tuple[Path, Path]:
     """Demonstrations of the scripted expert and a base trained on them, made once: (bags, base folder)."""
     task, job = load_task(task_name), load_job(task_name)
     demonstrations = expert_demonstrations(task, job, seed)
-    return demonstrations, cached_base(task, list(read_log(demonstrations)), job, seed)
+    return demonstrations, cached_base(task, read_demonstrations(task, demonstrations), job, seed)

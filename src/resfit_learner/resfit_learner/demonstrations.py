@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
+from resfit_learner.bags import read_log
 from resfit_policy.episode_log import Episode
 from resfit_policy.task import ConfigError, Task
 
 AGAIN = 'record demonstrations of this task with "resfit collect"'
 AT_START = 0.5  # rad, how far a first target may lie from the joint positions: gravity and contacts bend a robot
+
+
+def read_demonstrations(task: Task, directory: Path, count: int | None = None) -> list[Episode]:
+    """The first ``count`` episodes of a replay log as ``task`` sees them. Raises ConfigError."""
+    return [as_seen(task, episode) for episode in islice(read_log(directory), count)]
+
+
+def as_seen(task: Task, episode: Episode) -> Episode:
+    """Without the object poses that a demonstrator may have needed, where cameras take their place."""
+    if not task.from_pixels:
+        return episode
+    return replace(episode, state=episode.state[:, : task.action_size])
 
 
 def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:

@@ -14,16 +14,16 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel
 from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from resfit_learner.config import load_config
+from resfit_learner.demonstrations import read_demonstrations
 from resfit_learner.events import Events
 from resfit_learner.learner import Learner
 from resfit_msgs.msg import LearnerStatus, PolicyWeights, ReplayStatus
 from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.actor import config_hash
-from resfit_policy.base_policy import load_base
+from resfit_policy.base_policy import load_base, seen_by
 from resfit_policy.convert import read_episode_messages, to_array
 from resfit_policy.ros import LATCHED, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
@@ -58,10 +58,11 @@ class LearnerNode(Node):
         self.folder = Path(parameters.directory)
         self.lock = lock_folder(self.folder)
         self.refuse_second()
-        task = load_task(parameters.task)
+        task = seen_by(parameters.base, load_task(parameters.task))
         base = load_base(parameters.base, task)
-        demonstrations = [relabel(episode, base) for episode in read_log(Path(parameters.demonstrations))]
         config = load_config(parameters.recipe, parameters.config or None)
+        recorded = read_demonstrations(task, Path(parameters.demonstrations))
+        demonstrations = [relabel(episode, base, config.from_pixels(task)) for episode in recorded]
         self.learner = Learner(config, task, demonstrations, parameters.seed)
         self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
         if self.checkpoint is not None:

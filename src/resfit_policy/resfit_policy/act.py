@@ -73,11 +73,16 @@ class ActNet(nn.Module):
         self.register_buffer('action_mean', torch.zeros(config.chunk, config.joints))
         self.register_buffer('action_std', torch.ones(config.chunk, config.joints))
 
-    def look(self, images: Tensor) -> Tensor:
-        """(B, K, H, W, 3) uint8 -> coordinates (B, K, P, 2) of the P keypoints of each camera."""
+    def look(self, images: Tensor, half: bool = False) -> Tensor:
+        """(B, K, H, W, 3) uint8 -> coordinates (B, K, P, 2) of the P keypoints of each camera.
+
+        ``half``: convolutions in half precision, for training; for coordinates it is too coarse.
+        """
         places = []
         for index, (trunk, keypoints) in enumerate(zip(self.trunks, self.keypoints, strict=True)):
-            maps = trunk(as_pixels(images[:, index])).float()  # half precision is too coarse for coordinates
+            with torch.autocast('cpu', torch.bfloat16, enabled=half):
+                maps = trunk(as_pixels(images[:, index]))
+            maps = maps.float()
             if maps.dim() == 3:  # patches of a ViT, as a map
                 side = int(maps.shape[1] ** 0.5)
                 maps = maps.transpose(1, 2).unflatten(2, (side, side))

@@ -126,9 +126,7 @@ def load_base(where: str, task: Task) -> BasePolicy:
         )
     about = read_json(folder / 'policy.json')
     if about.get('format') not in (FORMAT, ACT_FORMAT):
-        raise ConfigError(
-            f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r} and {ACT_FORMAT!r}'
-        )
+        raise ConfigError(f'{folder}: format {about.get("format")!r}, this version reads {FORMAT!r} and {ACT_FORMAT!r}')
     if tuple(about.get('joints', ())) != task.robot.names:
         raise ConfigError(f'{folder}: trained for other joints than those of robot {task.robot.name}')
     net = _fitting_net(folder, about, task)
@@ -140,6 +138,12 @@ def load_base(where: str, task: Task) -> BasePolicy:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f'{folder}: cannot load policy.safetensors: {error}') from None
     return ActPolicy(net) if isinstance(net, ActNet) else ChunkPolicy(net)
+
+
+def seen_by(where: str, task: Task) -> Task:
+    """The task as the base in ``where`` sees it: one trained on images knows no object poses."""
+    file = Path(where) / 'policy.json'
+    return task.without_poses() if file.exists() and read_json(file).get('format') == ACT_FORMAT else task
 
 
 def _fitting_net(folder: Path, about: dict[str, Any], task: Task) -> ChunkNet | ActNet:

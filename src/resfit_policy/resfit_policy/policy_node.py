@@ -23,7 +23,7 @@ from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
 from resfit_msgs.srv import SetAuthority
 from resfit_policy import convert, markers
 from resfit_policy.actor import config_hash, unpack_actor
-from resfit_policy.base_policy import load_base
+from resfit_policy.base_policy import load_base, seen_by
 from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.episode_log import Arm, Phase
 from resfit_policy.pacing import Pacer
@@ -52,6 +52,7 @@ class Parameters:
     seed: int = param(0, 'seed of the exploration noise')
     explore: bool = param(False, 'explore as the learner asks; off for evaluation')
     vision: bool = param(False, 'observe with the cameras of the task')
+    pixels: bool = param(False, 'log images for a residual with an encoder of its own, not features of the base')
     authority: float = param(1.0, 'share of the residual in the executed action at start, [0, 1]')
     residual_limit: float = param(0.35, 'rad, the most any joint may be corrected')
     max_age: float = param(0.1, 's, by which a stream may be older than joint_states; 0: same stamp')
@@ -76,10 +77,13 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the base policy and create the interfaces."""
-        parameters, task = self.parameters, self.task
+        parameters = self.parameters
         try:
+            self.task = task = seen_by(parameters.base, self.task)
+            if task.from_pixels and not parameters.vision:
+                raise ConfigError(f'the base {parameters.base} sees images: set vision to true')
             base = load_base(parameters.base, task)
-            self.runtime = PolicyRuntime(task, base, parameters.seed, parameters.residual_limit)
+            self.runtime = PolicyRuntime(task, base, parameters.seed, parameters.residual_limit, parameters.pixels)
             if parameters.weights:
                 self.runtime.set_weights(*unpack_actor(Path(parameters.weights).read_bytes()))
         except (ConfigError, OSError) as error:

@@ -21,7 +21,8 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
 
     Action: (29,) float32 absolute joint positions, rad. Observation 'state': (S,) float32, joint positions
     then object poses. Observation 'vision': {'state': (29,) float32 joint positions, 'images': (K, H, W, 3)
-    uint8 RGB}. Observation 'both', for demonstrators: the whole state and the images. Reward: 1 on success, else 0; success terminates, the task's horizon truncates.
+    uint8 RGB}. Observation 'both', for demonstrators: the whole state and the images. Reward: 1 on success, else 0;
+    success terminates, the task's horizon truncates.
     """
 
     metadata = {'render_modes': ['rgb_array'], 'render_fps': 20}

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--out', type=Path, required=True, help='folder for the bags; an unfinished one is gone on with'
     )
     parser.add_argument('--episodes', type=int, help="episodes to record (default: the job's demonstrations)")
+    parser.add_argument('--vision', action='store_true', help='record the cameras, too')
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
     add_graph_arguments(parser)
 
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = load_job(args.task, args.job, demonstrations=args.episodes)
     if args.out.is_file():
         raise ConfigError(f'{args.out} is a file: give a folder')
-    given = graph_options(args)
+    given = graph_options(args) | {'vision': args.vision}
     args.resume = []
     curve = collect_demonstrations(args.out, args.task, job, args.seed, **given)
     successes = sum(curve.success)

@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--episodes', type=int, default=100, help='starts, each run by both arms (default: %(default)s)'
     )
+    parser.add_argument(
+        '--observation', choices=('state', 'vision'), default='state', help='what the base sees (default: %(default)s)'
+    )
     parser.add_argument('--variant', default='unseen', help='demonstrated or unseen object (default: %(default)s)')
 
 
@@ -30,7 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Success with Wilson intervals, their difference with a Newcombe interval, mean steps to success."""
     if args.episodes < 1:
         raise ConfigError('--episodes must be 1 or more')
-    env = VegaEnv(args.task, variant=args.variant)
+    env = VegaEnv(args.task, observation=args.observation, variant=args.variant)
     weights = args.weights or newest_actor(args.run_dir)
     runtime = load_policy(env, args.base or args.run_dir / 'base', weights)
     comparison, _, _ = evaluate(env, runtime, args.episodes, args.seed)
@@ -40,9 +43,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def load_policy(env: VegaEnv, base: Path, weights: Path) -> PolicyRuntime:
     """A runtime with base and residual. Raises ConfigError where a file does not fit the task."""
-    runtime = PolicyRuntime(env.task, load_base(str(base), env.task))
     try:
-        runtime.set_weights(*unpack_actor(weights.read_bytes()))
+        actor, exploration, version = unpack_actor(weights.read_bytes())
     except OSError as error:
         raise ConfigError(f'cannot read {weights}: {error.strerror}') from None
+    runtime = PolicyRuntime(env.task, load_base(str(base), env.task), pixels=actor.encoder is not None)
+    runtime.set_weights(actor, exploration, version)
     return runtime

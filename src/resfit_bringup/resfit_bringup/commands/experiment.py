@@ -29,9 +29,9 @@ from resfit_bringup.progress import Progress, window
 from resfit_bringup.resumable import Log, train_resumable
 from resfit_bringup.versions import versions
 from resfit_learner import adapter, metaworld
-from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel
 from resfit_learner.checkpoint import save_checkpoint
+from resfit_learner.demonstrations import read_demonstrations
 from resfit_learner.evaluation import wilson
 from resfit_learner.method import METHODS, Method, Setup, make_method
 from resfit_learner.rollout import run_episode
@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--env', metavar='ID', help='a Gymnasium environment in place of --task, or metaworld:<task of Meta-World>'
     )
     parser.add_argument('--horizon', type=int, help="with --env: steps per episode (default: the environment's)")
+    parser.add_argument(
+        '--observation', choices=('state', 'vision'), help='vision: cameras in place of object poses (default: state)'
+    )
     parser.add_argument('--steps', type=int, help="online control steps (default: the job's)")
     parser.add_argument('--method', default='resfit', choices=METHODS, help='how to get better (default: %(default)s)')
     parser.add_argument('--recipe', help="named set of hyper-parameters (default: the job's)")
@@ -92,6 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = load_job(
         args.env or args.task, args.job, steps=args.steps, recipe=args.recipe, evaluation_episodes=args.episodes,
         horizon=args.horizon, demonstrations=args.demonstrations, base_band=args.base_band,
+        observation=args.observation,
     )  # fmt: skip
     config = job.learner_config(**changes(args.set))
     env, task = make_env(args, job)
@@ -100,7 +104,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         task=task,
         make_env=lambda: make_env(args, job)[0],
         make_base=lambda: load_base(str(base), task),
-        demonstrations=[relabel(episode, load_base(str(base), task)) for episode in demonstrations],
+        demonstrations=[relabel(item, load_base(str(base), task), config.from_pixels(task)) for item in demonstrations],
         config=config,
         seed=args.seed,
         first_start=args.seed * 100_000 + TRAINING_SEEDS,
@@ -165,7 +169,7 @@ def make_env(args: argparse.Namespace, job: Job) -> tuple[gymnasium.Env[Any, Any
         return adapter.make(args.env, job.horizon)
     if job.horizon:
         raise ConfigError('a horizon is for --env: that of a task is in its YAML file')
-    env = VegaEnv(args.task, variant=job.variant)
+    env = VegaEnv(args.task, observation=job.observation, variant=job.variant)
     return env, env.task
 
 
@@ -184,10 +188,10 @@ def _demonstrations(
     args: argparse.Namespace, job: Job, env: gymnasium.Env[Any, Any], task: Task, count: int | None
 ) -> list[Episode]:
     if args.demos:
-        return list(read_log(args.demos))[:count]
+        return read_demonstrations(task, args.demos, count)
     assert count is not None
     if not args.env:
-        return list(read_log(expert_demonstrations(task, replace(job, demonstrations=count), args.seed)))
+        return read_demonstrations(task, expert_demonstrations(task, replace(job, demonstrations=count), args.seed))
     expert = load_base(args.expert, task) if args.expert else adapter.expert(env, task)
     folder = cache_folder() / 'demonstrations' / f'{task.name}-{digest(task, count, args.seed, args.expert)}'
     return record_demonstrations(folder, env, task, expert, count, args.seed)

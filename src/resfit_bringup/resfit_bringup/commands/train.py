@@ -25,9 +25,9 @@ from resfit_bringup.stages import (
     read_curve,
     train_on_graph,
 )
-from resfit_learner.bags import read_log
 from resfit_learner.checkpoint import latest_checkpoint
 from resfit_learner.curve import Curve
+from resfit_learner.demonstrations import read_demonstrations
 from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError, Task, read_json
 from resfit_sim.env import VegaEnv
@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='run folder; an unfinished one is gone on with (default: a new one in runs/)',
     )
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
+    parser.add_argument(
+        '--observation', choices=('state', 'vision'), help='vision: cameras in place of object poses (default: state)'
+    )
     parser.add_argument('--steps', type=int, help="online control steps (default: the job's)")
     parser.add_argument('--demonstrations', type=int, help="expert episodes to record (default: the job's)")
     parser.add_argument('--episodes', type=int, help="evaluation episodes per arm (default: the job's)")
@@ -53,10 +56,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Demonstrations, base, residual RL on the graph, evaluation, report; each stage once."""
     started = time.monotonic()
     job = load_job(
-        args.task, args.job, steps=args.steps, demonstrations=args.demonstrations, evaluation_episodes=args.episodes
-    )
-    given = graph_options(args)
-    env = VegaEnv(args.task, variant=job.variant)
+        args.task, args.job, steps=args.steps, demonstrations=args.demonstrations, evaluation_episodes=args.episodes,
+        observation=args.observation,
+    )  # fmt: skip
+    given = graph_options(args) | {'vision': job.observation == 'vision'}
+    env = VegaEnv(args.task, observation=job.observation, variant=job.variant)
     run_dir = open_run(args.run_dir, args.task, args.seed, job)
     log.info('run folder: %s', run_dir)
     args.resume = [] if args.run_dir else ['--run', str(run_dir)]
@@ -86,7 +90,7 @@ def stages(
     if not (base / 'policy.json').exists():
         if len(read_curve(demonstrations).success) < job.demonstrations:
             collect_demonstrations(demonstrations, args.task, job, args.seed, **given)
-        train_and_save_base(base, task, list(read_log(demonstrations)), job, args.seed)
+        train_and_save_base(base, task, read_demonstrations(task, demonstrations), job, args.seed)
     curve = read_curve(run_dir)
     if not learned(run_dir, curve, job):
         curve = train_on_graph(run_dir, args.task, job, args.seed, demonstrations, base, **given)

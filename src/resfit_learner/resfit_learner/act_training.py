@@ -1,0 +1,108 @@
+"""Behaviour cloning of the vision base (ACT) from images and joint positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from resfit_learner.augmentation import random_shift
+from resfit_learner.demonstrations import check_demonstrations
+from resfit_policy.act import ActConfig, ActNet
+from resfit_policy.episode_log import Episode
+from resfit_policy.task import ConfigError, Task
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra='forbid'))
+class ActTraining:
+    """Training of the vision base."""
+
+    chunk: Count = 20  # predicted control steps
+    execute: Count = 10  # executed before the next prediction
+    backbone: Literal['conv', 'vit'] = 'conv'
+    keypoints: Count = 32  # per camera
+    steps: Count = 1600  # gradient steps
+    batch: Count = 48
+    lr: Annotated[float, Field(gt=0)] = 1e-3  # highest; warmed up over 5 % of the steps, then falling (1e-4)
+    weight_decay: Share = 1e-4
+    grad_clip: Annotated[float, Field(gt=0)] = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # (0.1)
+    image_shift: Annotated[int, Field(ge=0)] = 0  # pixels; absolute targets depend on where in the image things are
+    joint_noise: Share = 0.05  # std of noise on the joint positions, in standard deviations
+    threads: Count = 1  # of torch
+    min_std: Annotated[float, Field(gt=0)] = 0.01  # rad; floors the normaliser's standard deviations
+
+
+def train_act(
+    config: ActTraining,
+    task: Task,
+    demonstrations: Sequence[Episode],
+    seed: int,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> ActNet:
+    """Train ACT on the successful demonstrations (L1 loss on normalised chunks).
+
+    ``progress(step, loss)`` is called every 20 steps. Raises ConfigError on unusable demonstrations.
+    """
+    check_demonstrations(task, demonstrations)
+    used = [episode for episode in demonstrations if episode.success]
+    if not task.cameras or any(not episode.images.size for episode in used):
+        raise ConfigError('the demonstrations hold no images: record them with "resfit collect --vision"')
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    chunks = []
+    for episode in used:
+        index = np.arange(episode.length)[:, None] + np.arange(config.chunk)
+        chunks.append(episode.executed_action[np.minimum(index, episode.length - 1)])
+    joints, images, chunk = (
+        torch.from_numpy(np.concatenate(parts))
+        for parts in (
+            [episode.state[: episode.length, : task.action_size] for episode in used],
+            [episode.images[: episode.length] for episode in used],
+            chunks,
+        )
+    )
+    net = ActNet(
+        ActConfig(
+            joints=task.action_size,
+            cameras=len(task.cameras),
+            image_size=task.image_size,
+            chunk=config.chunk,
+            execute=config.execute,
+            backbone=config.backbone,
+            keypoints=config.keypoints,
+            dropout=config.dropout,
+        )
+    )
+    net.joint_mean.copy_(joints.mean(0))
+    net.joint_std.copy_(joints.std(0).clamp_min(config.min_std))
+    net.action_mean.copy_(chunk.mean(0))
+    net.action_std.copy_(chunk.std(0).clamp_min(config.min_std))
+    wanted = (chunk - net.action_mean) / net.action_std
+    net.trunks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps, pct_start=0.05)
+    half = bool(getattr(torch.cpu, '_is_amx_tile_supported', bool)())  # elsewhere half precision takes longer
+    for step in range(1, config.steps + 1):
+        rows = torch.randint(0, len(joints), (config.batch,), generator=generator)
+        seen = images[rows]
+        if config.image_shift:
+            seen = random_shift(seen, config.image_shift, generator)
+        noise = torch.randn((config.batch, task.action_size), generator=generator) * config.joint_noise * net.joint_std
+        loss = (net.normalised(joints[rows] + noise, net.look(seen, half)) - wanted[rows]).abs().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(net.parameters(), config.grad_clip)
+        optimiser.step()
+        schedule.step()
+        if step % 20 == 0:
+            progress(step, loss.item())
+    return net.eval()
