@@ -111,7 +111,7 @@ def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dic
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         getattr(learner, module_name).load_state_dict(own)
     for optimiser_name in ('actor_optimiser', 'critic_optimiser'):
-        _load_optimiser(getattr(learner, optimiser_name), optimiser_name, tensors)
+        load_optimiser(getattr(learner, optimiser_name), optimiser_name, tensors)
     learner.generator.set_state(tensors['torch_rng'])
     learner.rng.bit_generator.state = numpy_rng
 
@@ -132,13 +132,18 @@ def learner_tensors(learner: Learner) -> dict[str, Tensor]:
     """Copies of networks, targets, optimisers and the torch generator's state, by name."""
     tensors = _modules(learner) | {'torch_rng': learner.generator.get_state()}
     for name in ('actor_optimiser', 'critic_optimiser'):
-        for index, state in getattr(learner, name).state_dict()['state'].items():
-            for key, value in state.items():
-                tensors[f'{name}.{index}.{key}'] = torch.as_tensor(value)
+        tensors |= optimiser_tensors(getattr(learner, name), name)
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
 
 
-def _load_optimiser(optimiser: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> None:
+def optimiser_tensors(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
+    """An optimiser's moments and counts, under ``name``."""
+    states = optimiser.state_dict()['state'].items()
+    return {f'{name}.{i}.{key}': torch.as_tensor(value) for i, state in states for key, value in state.items()}
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> None:
+    """Put back what ``optimiser_tensors`` gave."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(name + '.'):

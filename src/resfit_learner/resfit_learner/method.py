@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import gymnasium
 from torch import Tensor
 
+from resfit_learner.bc import BcConfig
 from resfit_learner.config import LearnerConfig
 from resfit_learner.curve import Curve
 from resfit_policy.episode_log import Episode
@@ -32,6 +33,7 @@ class Setup:
     demonstrations: Sequence[Episode]  # with the base's action in ``base_action``
     config: LearnerConfig  # hyper-parameters of the recipe
     seed: int  # of all that is random in the learner
+    bc: BcConfig  # how the base was trained
     first_start: int  # online episode k = 1, 2, ... starts from scene seed ``first_start + k``
 
 
@@ -58,6 +60,9 @@ class Method(Protocol):
 
 METHODS = {
     'resfit': 'resfit_learner.training:ResFiT',
+    'base': 'resfit_learner.baselines.base:FrozenBase',
+    'filtered_bc': 'resfit_learner.baselines.filtered_bc:FilteredBC',
+    'ppo': 'resfit_learner.baselines.ppo:PPO',
 }
 
 

@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         make_base=lambda: load_base(str(base), task),
         demonstrations=[relabel(item, load_base(str(base), task), config.from_pixels(task)) for item in demonstrations],
         config=config,
+        bc=job.bc,
         seed=args.seed,
         first_start=args.seed * 100_000 + TRAINING_SEEDS,
     )
