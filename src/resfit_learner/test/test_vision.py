@@ -27,8 +27,8 @@ WHOLE = replace(load_task('woolly_ball'), image_size=32)
 TASK = WHOLE.without_poses()
 HOME = ((TASK.robot.lower + TASK.robot.upper) / 2).astype(np.float32)
 SMALL = LearnerConfig(
-    batch=16, heads=2, critic_hidden=(16,), actor_hidden=(16,), min_steps=1, critic_warmup=0, actor_delay=1, capacity=60,
-    directions=4,
+    batch=16, heads=2, critic_hidden=(16,), actor_hidden=(16,), min_steps=1, critic_warmup=0, actor_delay=1,
+    capacity=60, directions=4,
 )  # fmt: skip
 
 
