@@ -1,9 +1,9 @@
-"""A base of a wanted strength, on a task that nobody has tuned: by the number of its demonstrations."""
+"""A base of a wanted strength, on a task that nobody has tuned: fewer demonstrations, or shorter training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,23 @@ from resfit_policy.task import Task
 
 BAND_SEEDS = 3000  # starts that choose the base, apart from all others
 STARTS = 50
-FIRST, MOST = 10, 160  # demonstrations
+
+
+@dataclass(frozen=True)
+class Level:
+    """How a base is made: weaker ones come first."""
+
+    demonstrations: int
+    training: float = 1.0  # share of the gradient steps
+
+
+# Two demonstrations are the fewest: one to learn from, one to see by how much the base errs. Where these are
+# enough for a strong base, only training it more briefly makes a weaker one.
+LADDER = (
+    *(Level(2, 1 / part) for part in (64, 32, 16, 8, 4, 2)),
+    *(Level(count) for count in (2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160)),
+)
+FIRST = LADDER.index(Level(10))
 
 
 def base_within(
@@ -39,10 +55,12 @@ def base_within(
     """
     made: dict[int, tuple[list[Episode], Path]] = {}
 
-    def success(count: int) -> Rate:
-        episodes = demonstrations(count)
-        folder = cached_base(task, episodes, job, seed)
-        made[count] = episodes, folder
+    def success(index: int) -> Rate:
+        level = LADDER[index]
+        episodes = demonstrations(level.demonstrations)
+        briefer = replace(job, bc=replace(job.bc, steps=max(1, round(job.bc.steps * level.training))))
+        folder = cached_base(task, episodes, briefer, seed)
+        made[index] = episodes, folder
         runtime, won = PolicyRuntime(task, load_base(str(folder), task)), 0
         with Progress(f'base of {len(episodes)} demonstrations', STARTS, 'starts') as progress:
             for done, start in enumerate(seeds(BAND_SEEDS, seed, STARTS), 1):
@@ -50,30 +68,31 @@ def base_within(
                 progress.update(done, f'{won / done:.0%}')
         return wilson(won, STARTS)
 
-    count, tried = choose_count(success, low, high)
-    choice = {'band': [low, high], 'demonstrations': count, **asdict(tried[count])}
-    return *made[count], choice | {'tried': {number: rate.success for number, rate in tried.items()}}
+    index, tried = choose(success, low, high, FIRST, len(LADDER))
+    choice = {'band': [low, high], **asdict(LADDER[index]), **asdict(tried[index])}
+    others = [{**asdict(LADDER[number]), 'success': rate.success} for number, rate in tried.items()]
+    return *made[index], choice | {'tried': others}
 
 
-def choose_count(
-    success: Callable[[int], Rate], low: float, high: float, first: int = FIRST, most: int = MOST
+def choose(
+    success: Callable[[int], Rate], low: float, high: float, first: int, count: int
 ) -> tuple[int, dict[int, Rate]]:
-    """A number of demonstrations whose base lies within the band, and all that were tried on the way.
+    """By bisection, a level from 0 to ``count`` - 1 whose success lies within the band, and all that were tried.
 
-    Success grows with the demonstrations, roughly: double or halve, then bisect. Where no number gives a base
-    within the band, the nearest above is taken: what never succeeds is no start.
+    Success rises with the level, roughly. Where none lies within the band, the nearest above is taken: what never
+    succeeds is no start.
     """
     tried: dict[int, Rate] = {}
-    below, above, count = 0, most + 1, first
-    while count not in tried:
-        tried[count] = success(count)
-        if low <= tried[count].success <= high:
+    below, above, level = -1, count, first
+    while above - below > 1:
+        tried[level] = success(level)
+        if low <= tried[level].success <= high:
             break
-        if tried[count].success < low:
-            below = count
+        if tried[level].success < low:
+            below = level
         else:
-            above = count
-        count = min(2 * below, most) if above > most else max(1, (below + above) // 2)
+            above = level
+        level = (below + above) // 2
 
     def distance(number: int) -> tuple[bool, float, int]:
         rate = tried[number].success

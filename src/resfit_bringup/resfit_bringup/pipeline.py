@@ -91,8 +91,8 @@ def expert_demonstrations(task: Task, job: Job, seed: int) -> Path:
 
 
 def split(demonstrations: Sequence[Episode], held_out: float) -> tuple[Sequence[Episode], Sequence[Episode]]:
-    """Demonstrations for BC, and the last share, which only tells how far the base errs."""
-    first = max(1, round(len(demonstrations) * (1 - held_out)))
+    """Demonstrations for BC, and the last share, at least one, which only tells how far the base errs."""
+    first = max(1, min(round(len(demonstrations) * (1 - held_out)), len(demonstrations) - 1))
     return demonstrations[:first], demonstrations[first:] or demonstrations[-1:]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from resfit_bringup.band import choose_count
-from resfit_learner.evaluation import Rate, wilson
+from resfit_bringup.band import choose
+from resfit_learner.evaluation import wilson
 from resfit_learner.metaworld import enter_venv
 from resfit_policy.task import ConfigError
 
@@ -80,18 +80,16 @@ def test_without_its_venv_the_command_that_makes_it_is_named(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ('success', 'chosen', 'tried'),
     [
-        (lambda count: 0.04 * count, 10, [10]),
-        (lambda count: 0.1 * count, 5, [10, 5]),
-        (lambda count: 0.0 if count < 30 else 0.5, 40, [10, 20, 40]),
-        (lambda count: 0.0 if count < 13 else 0.4 if count < 17 else 0.9, 15, [10, 20, 15]),
-        (lambda count: 0.8 + 0.02 * count, 1, [10, 5, 2, 1]),  # nothing fits: the nearest above
-        (lambda count: 0.0 if count < 7 else 0.8, 7, [10, 5, 7, 6]),
+        (lambda level: 0.04 * level, 10, [10]),
+        (lambda level: 0.1 * level, 4, [10, 4]),
+        (lambda level: 0.0 if level < 14 else 0.5, 15, [10, 15]),
+        (lambda level: 0.0 if level < 12 else 0.4 if level < 13 else 0.9, 12, [10, 15, 12]),
+        (lambda level: 0.8 + 0.01 * level, 0, [10, 4, 1, 0]),  # nothing fits: the nearest above
+        (lambda level: 0.0 if level < 7 else 0.8, 7, [10, 4, 7, 5, 6]),
+        (lambda level: 0.0, 10, [10, 15, 17, 18, 19]),
     ],
 )
-def test_as_many_demonstrations_are_taken_as_give_the_wanted_base(success, chosen, tried) -> None:
-    def measured(count: int) -> Rate:
-        return wilson(round(success(count) * 50), 50)
-
-    count, rates = choose_count(measured, 0.1, 0.6)
+def test_a_level_is_found_whose_base_is_of_the_wanted_strength(success, chosen, tried) -> None:
+    level, rates = choose(lambda level: wilson(round(success(level) * 50), 50), 0.1, 0.6, first=10, count=20)
     assert list(rates) == tried
-    assert count == chosen
+    assert level == chosen
