@@ -69,7 +69,12 @@ class Run:
 
     def plan(self) -> dict[str, Any]:
         """What decides the run as things are now: job and hyper-parameters. Raises ConfigError."""
-        job = load_job(self.task or self.env, steps=self.steps or None, recipe=self.recipe or None)
+        job = load_job(
+            self.task or self.env,
+            steps=self.steps or None,
+            recipe=self.recipe or None,
+            observation=self.observation or None,
+        )
         settings = asdict(job.learner_config(**self.set)) if self.method == 'resfit' else {}
         return json.loads(json.dumps({'job': asdict(job), 'settings': settings}))
 
