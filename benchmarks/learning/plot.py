@@ -64,7 +64,7 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
 * In the pictures a line is the mean over seeds of success in sliding windows of {WINDOW} episodes (thin: of all
   episodes so far, before there are {WINDOW}), its band smallest to largest over seeds (of one seed: the window's Wilson
   interval), dashed the base with its Wilson interval, triangles the worst window of each seed, dots with bars the final
-  evaluation, dotted the goal.
+  evaluation, rings evaluations on the way (50 episodes), dotted the goal.
 """
 
 
@@ -77,7 +77,8 @@ def main() -> None:
     parts = ['# Results of learning', HOW.strip(), '## Goals', goals(figures)]
     for figure in figures.values():
         runs = with_beside(figure, figures)
-        drawn = draw(args.out / f'{figure.name}.png', figure, runs)
+        made = any(run.load() for run in figure.runs)
+        drawn = made and draw(args.out / f'{figure.name}.png', figure, runs)
         parts += [f'## {figure.about}', *([f'![{figure.about}]({figure.name}.png)'] if drawn else [])]
         parts += [markdown(GROUP_HEAD, map(group_row, groups(runs))), *ratios(figure, runs)]
     every = {run.name: row for figure in figures.values() for run in figure.runs if (row := run_row(run))}
@@ -169,6 +170,9 @@ def draw_panel(
         if (begun := band(group, log, begin=True)) is not None:
             axes.plot(begun[0], begun[2], lw=1, alpha=0.5, color=look['color'])
         for result in group.results:
+            points = [(item['steps'], item['success']) for item in result['evaluations']]
+            if points:
+                axes.plot(*zip(*points, strict=True), 'o', color=look['color'], mfc='white', ms=4)
             if result['dip']:
                 axes.plot(
                     result['dip']['last_step'], result['dip']['window'], 'v', color=look['color'], ms=6, mec='white'
