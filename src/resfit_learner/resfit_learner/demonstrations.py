@@ -18,8 +18,13 @@ AT_START = 0.5  # rad, how far a first target may lie from the joint positions: 
 
 
 def read_demonstrations(task: Task, directory: Path, count: int | None = None) -> list[Episode]:
-    """The first ``count`` episodes of a replay log as ``task`` sees them. Raises ConfigError."""
-    return [as_seen(task, episode) for episode in islice(read_log(directory), count)]
+    """The first ``count`` episodes of a replay log as ``task`` sees them.
+
+    Raises ConfigError where they cannot be read or learned from.
+    """
+    episodes = [as_seen(task, episode) for episode in islice(read_log(directory), count)]
+    check_demonstrations(task, episodes)
+    return episodes
 
 
 def as_seen(task: Task, episode: Episode) -> Episode:
@@ -59,7 +64,7 @@ def _check(task: Task, episode: Episode) -> None:
         if not np.isfinite(part).all():
             raise ConfigError(f'{name} holds values that are not finite: remove it, or record it again')
     images = episode.images.shape[1:]
-    if images[0] and images[:3] != (len(task.cameras), task.image_size, task.image_size):
+    if (images[0] or task.from_pixels) and images[:3] != (len(task.cameras), task.image_size, task.image_size):
         raise ConfigError(
             f'{name} has images (cameras, height, width) {images[:3]}, task {task.name} {len(task.cameras)} cameras of '
             f'{task.image_size} x {task.image_size}: set its cameras and image_size to these, or record it again'

@@ -9,7 +9,8 @@ import pytest
 from test_learner import DEMOS, HOME, SMALL, TASK
 
 from resfit_learner.bc import BcConfig, train_base
-from resfit_learner.demonstrations import check_demonstrations
+from resfit_learner.demonstrations import check_demonstrations, read_demonstrations
+from resfit_learner.export import write_episode
 from resfit_learner.learner import Learner
 from resfit_policy.episode_log import Episode
 from resfit_policy.task import ConfigError, load_task
@@ -42,7 +43,7 @@ def in_another_order(episode: Episode) -> Episode:
     return replace(
         episode,
         state=np.hstack([episode.state[:, ORDER], episode.state[:, 29:]]),
-        executed_action=episode.executed_action[:, ORDER],
+        executed_action=np.ascontiguousarray(episode.executed_action[:, ORDER]),
     )
 
 
@@ -81,6 +82,19 @@ def test_bad_demonstrations_are_refused_before_training(change, said):
 def test_those_of_another_task_are_refused():
     with pytest.raises(ConfigError, match='recorded for another task'):
         check_demonstrations(load_task('package_handover'), DEMOS)
+
+
+def test_a_task_seen_by_cameras_needs_images():
+    blind = [replace(episode, state=episode.state[:, :29]) for episode in DEMOS]
+    with pytest.raises(ConfigError, match='2 cameras of 84 x 84'):
+        check_demonstrations(TASK.without_poses(), blind)
+
+
+def test_they_are_checked_as_they_are_read(tmp_path):
+    for number, episode in enumerate(DEMOS[:2], 1):
+        write_episode(tmp_path / f'{number:06d}-{number:06d}', in_another_order(episode))
+    with pytest.raises(ConfigError, match='another order'):
+        read_demonstrations(TASK, tmp_path)
 
 
 def test_a_constant_joint_or_coordinate_is_no_fault():
