@@ -1,0 +1,156 @@
+"""The method's options and PPO's equations, by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from touch_env import make_setup
+
+from resfit_learner.baselines.ppo import PPO, PpoConfig
+from resfit_learner.config import RECIPES, LearnerConfig
+from resfit_learner.learner import Learner
+from resfit_learner.losses import hl_gauss, td_target
+from resfit_learner.networks import EnsembleCritic
+from resfit_learner.rollout import run_episode
+from resfit_learner.synergies import widened_range
+from resfit_learner.training import ResFiT
+from resfit_learner.transitions import Transitions, build_transitions
+from resfit_policy.actor import Exploration
+from resfit_policy.episode_log import Arm
+
+SMALL = LearnerConfig(batch=8, heads=2, critic_hidden=(8,), actor_hidden=(8,), directions=2, min_steps=100)
+
+
+def make_learner(**changes: Any) -> Learner:
+    setup = make_setup(SMALL)
+    return Learner(replace(SMALL, **changes), setup.task, setup.demonstrations)
+
+
+def test_the_range_of_actions_is_floored_and_widened() -> None:
+    actions = np.array([[-0.1, 0.7], [0.3, 0.7], [0.0, 0.7]], np.float32)
+    centre, half = widened_range(actions, 0.2)
+    assert centre == pytest.approx([0.1, 0.7])
+    assert half == pytest.approx([0.2 * 1.2, 0.05 * 1.2])  # the second one never moves
+    learner = make_learner(residual='joints', bound=0.2)
+    assert learner.actor.scale == pytest.approx(0.2 * learner.actor.action_std.numpy())
+
+
+def test_an_absolute_action_does_not_depend_on_the_base() -> None:
+    actor = make_learner(residual='absolute', bound=0.2).actor
+    latent, bases = torch.tensor([[0.5, -1.0]]), torch.tensor([[0.3, 0.2], [-0.4, 0.0]])
+    executed = bases + actor.to_residual(latent, bases)
+    by_hand = actor.action_mean + latent[0] * actor.action_std
+    assert torch.allclose(executed, by_hand.expand(2, -1), atol=1e-6)
+    assert torch.allclose(actor.to_latent(executed, bases), latent.expand(2, -1), atol=1e-5)
+    state = torch.zeros(2, actor.config.state_size)
+    assert torch.equal(actor.encode(state, bases)[0], actor.encode(state, bases)[1])
+
+
+def test_hl_gauss_shares_by_hand() -> None:
+    below, middle, above = (math.erf((edge - 0.25) * 2 / (0.75 * math.sqrt(2))) for edge in (0, 0.5, 1))
+    shares = hl_gauss(torch.tensor([0.25, 0.5]), 2)
+    assert shares[0].tolist() == pytest.approx([(middle - below) / (above - below), (above - middle) / (above - below)])
+    assert shares[1].tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_a_distribution_gives_back_its_value() -> None:
+    critic, targets = EnsembleCritic(2, 1, 1, (4,), bins=51), torch.tensor([0.1, 0.42, 0.9])
+    assert torch.allclose(critic.values(hl_gauss(targets, 51).log()[None])[0], targets, atol=1e-3)
+
+
+def test_the_gate_opens_where_the_gain_is_sure() -> None:
+    learner = make_learner(q_gate=2.0)
+    learner.critic = lambda encoded, latent: torch.tensor([[0.9, 0.5], [0.5, 0.3]])  # type: ignore[assignment]
+    inputs = np.zeros(6, np.float32), np.zeros(2, np.float32), np.zeros(2, np.float32)
+    assert learner.gate(*inputs)  # gains 0.4 and 0.2: mean 0.3, std 0.141
+    learner.config = replace(learner.config, q_gate=2.2)
+    assert not learner.gate(*inputs)
+
+
+def test_behind_a_gate_the_better_of_base_and_residual_bootstraps() -> None:
+    learner = make_learner(q_gate=0.0, mc_share=0.0, target_noise=0.0, clamp_target=False)
+    batch = learner.offline.sample(4, learner.rng)
+    batch = replace(batch, reward=torch.zeros(4), discount=torch.full((4,), 0.5))
+    torch.nn.init.ones_(learner.target_actor.net[-1].bias)  # so that residual and base differ
+
+    def critic(encoded: torch.Tensor, latent: torch.Tensor, heads: list[int]) -> torch.Tensor:
+        value = torch.tensor([0.2, 0.6, 0.2, 0.6]) if latent.any() else torch.tensor([0.4, 0.4, 0.4, 0.4])
+        return torch.stack([value, value + 0.1])
+
+    critic.heads = 2  # type: ignore[attr-defined]
+    target = td_target(learner.config, batch, critic, learner.target_actor, learner.generator)  # type: ignore[arg-type]
+    assert target.tolist() == pytest.approx([0.2, 0.3, 0.2, 0.3])
+
+
+def test_the_runtime_leaves_the_base_alone_behind_a_closed_gate() -> None:
+    method = ResFiT(make_setup(replace(SMALL, q_gate=0.0)))
+    torch.nn.init.ones_(method.learner.actor.net[-1].bias)
+    method._swap()
+    played = {}
+    for name, is_open in (('open', True), ('closed', False)):
+        method.runtime.gate = lambda state, base, latent, is_open=is_open: is_open  # type: ignore[misc]
+        played[name] = run_episode(method._env, method.runtime, seed=1, arm=Arm.RESIDUAL)
+    base = run_episode(method._env, method.runtime, seed=1, arm=Arm.BASE)
+    assert played['closed'].executed_action.tobytes() == base.executed_action.tobytes()
+    assert played['open'].executed_action.tobytes() != base.executed_action.tobytes()
+
+
+def test_warm_up_burst_ramp_and_noise_follow_the_online_steps() -> None:
+    learner = make_learner(
+        warmup_noise=0.8, critic_burst=30, utd=2.0, ramp_steps=400, explore_std=0.4, explore_std_end=0.2,
+        explore_steps=400, explore_hold=3,
+    )  # fmt: skip
+    learner.online.add(1, build_one())
+    learner.counters.env_steps = 99
+    assert learner.exploration == Exploration(std=0.8, hold=3, uniform=True) and learner.owed == 0
+    learner.counters.env_steps = 110
+    assert learner.owed == 30 + 2 * 10
+    learner.counters.env_steps = 200
+    assert learner.exploration.std == pytest.approx(0.3) and learner.exploration.limit == 0.5
+    learner.counters.env_steps = 4000
+    assert learner.exploration.std == pytest.approx(0.2) and learner.exploration.limit == 1.0
+
+
+def build_one() -> Transitions:
+    return build_transitions(make_setup(SMALL).demonstrations[0], 0.9, 3)
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    paper = RECIPES['paper']
+    assert (paper.heads, paper.subset, paper.n_step, paper.utd, paper.batch) == (10, 2, 3, 4.0, 256)
+    assert paper.target_noise * paper.bound == pytest.approx(0.05)  # in units of the widened range
+    assert paper.target_noise_clip * paper.bound == pytest.approx(0.3)
+    assert paper.explore_std * paper.bound == pytest.approx(0.05)
+    assert paper.warmup_noise * paper.bound == pytest.approx(0.2)
+
+
+def make_ppo() -> PPO:
+    return PPO(make_setup(SMALL), PpoConfig(gamma=0.5, gae_lambda=0.5, std=0.2, hidden=(8,)))
+
+
+@pytest.mark.parametrize(('ending', 'bootstrap'), [('success', 0.0), ('time-out', 0.4)])
+def test_advantages_by_hand(ending: str, bootstrap: float) -> None:
+    ppo = make_ppo()
+    seeds = range(100)
+    played = (run_episode(ppo._env, ppo.runtime, seed=seed, arm=Arm.BASE) for seed in seeds)
+    episode = next(item for item in played if item.success == (ending == 'success'))
+    ppo._value = lambda encoded: torch.full((len(encoded),), 0.4)  # type: ignore[method-assign]
+    advantage, returns = ppo._advantage(episode)
+    last = float(episode.success) + 0.5 * bootstrap - 0.4
+    before = 0.5 * 0.4 - 0.4
+    assert advantage[-3:] == pytest.approx([before + 0.25 * (before + 0.25 * last), before + 0.25 * last, last])
+    assert returns == pytest.approx(advantage + 0.4)
+
+
+def test_what_was_cut_at_the_bound_has_the_probability_of_all_beyond() -> None:
+    ppo = make_ppo()
+    ppo.actor.net[-1].bias.data.copy_(torch.atanh(torch.tensor([0.9, 0.1])))  # type: ignore[union-attr, operator]
+    got = ppo._log_prob(torch.zeros(1, 8), torch.tensor([[1.0, 0.2]])).item()
+    beyond = 0.5 * math.erfc(0.5 / math.sqrt(2))  # half a standard deviation from mean to bound
+    density = math.exp(-0.5 * 0.5**2) / (0.2 * math.sqrt(2 * math.pi))
+    assert got == pytest.approx(math.log(beyond) + math.log(density), abs=1e-4)
