@@ -65,17 +65,16 @@ class PackageHandoverExpert(ScriptedExpert):
         ),
         'unseen': Grasp(
             roll=1.299, yaw=0.554, pitch=0.565, offset=(0.1055, 0.047, -0.016), thumb_open=0.762,
-            thumb_closed=1.314, thumb_flexion=1.0, flexion_open=0.18, flexion_closed=0.82, raise_by=0.006,
+            thumb_closed=1.314, thumb_flexion=0.95, flexion_open=0.18, flexion_closed=0.72, raise_by=0.006,
         ),
     }  # fmt: skip
-    # m from the package's centre to where a hand holds it: nearer the end, what sags pulls it out
-    REACH = {'demonstrated': 0.07, 'unseen': 0.075}
+    REACH = 0.07  # m from the package's centre to where a hand holds it: nearer the end, what sags pulls it out
     LEFT_TURN = 0.2  # rad that the left hand follows the package's yaw at most: beyond, its wrist cannot
     MEETING = np.array([0.36, 0.03, TABLE_TOP + 0.20])  # where the package's centre is handed over
 
     def __init__(self, task: Task, variant: str) -> None:
         super().__init__(task, variant)
-        self.grasp, self.reach_along = self.GRASPS[variant], self.REACH[variant]
+        self.grasp = self.GRASPS[variant]
 
     def package(self) -> tuple[Array, Array, float]:
         """Centre (3,) m, long axis (3,) pointing to the robot's left, and the axis's yaw [rad]."""
@@ -93,13 +92,13 @@ class PackageHandoverExpert(ScriptedExpert):
         grasp = self.grasp
         opened, closed = self.opened('R', grasp), self.closed('R', grasp)
         centre, axis, yaw = self.package()
-        axes, hold = grasp.axes('R', yaw), centre - axis * self.reach_along + UP * grasp.raise_by
+        axes, hold = grasp.axes('R', yaw), centre - axis * self.REACH + UP * grasp.raise_by
         before = hold - axes[:, 1] * 0.09 - axes[:, 0] * 0.03 + UP * 0.03
         yield from self.reach('R', grasp, before, axes, opened, 18)
         yield from self.reach('R', grasp, hold, axes, opened, 10)
         yield from self.reach('R', grasp, hold, axes, closed, 10)
         yield from self.reach('R', grasp, hold + UP * 0.16, grasp.axes('R', yaw / 2), closed, 10)
-        meet = self.MEETING - [0, self.reach_along, 0]
+        meet = self.MEETING - [0, self.REACH, 0]
         yield from self.reach('R', grasp, meet, grasp.axes('R'), closed, 14)
 
     def take_left(self) -> Moves:
@@ -108,7 +107,7 @@ class PackageHandoverExpert(ScriptedExpert):
         yield from self.move(self._target, 2)  # let the package come to rest before it is looked at
         centre, axis, yaw = self.package()
         axes = grasp.axes('L', float(np.clip(yaw, -self.LEFT_TURN, self.LEFT_TURN)))
-        hold = centre + axis * self.reach_along + UP * grasp.raise_by
+        hold = centre + axis * self.REACH + UP * grasp.raise_by
         before = hold - axes[:, 1] * 0.10 - axes[:, 0] * 0.05 + UP * 0.02
         yield from self.reach('L', grasp, before, axes, opened, 20)
         yield from self.reach('L', grasp, hold, axes, opened, 10)
