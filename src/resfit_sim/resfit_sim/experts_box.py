@@ -53,8 +53,7 @@ class BoxCleanupExpert(ScriptedExpert):
     def put_block(self) -> Moves:
         grasp = self.block
         opened, closed = self.opened('R', grasp), self.closed('R', grasp)
-        block, turn = self.seen(0), heading(self.seen(0))
-        axes, hold = grasp.axes('R', turn), block[:3] + UP * grasp.raise_by
+        axes, hold = grasp.axes('R'), self.seen(0) + UP * grasp.raise_by
         before = hold - axes[:, 1] * 0.09 - axes[:, 0] * 0.03 + UP * 0.03
         yield from self.reach('R', grasp, before, axes, opened, 16)
         yield from self.reach('R', grasp, hold, axes, opened, 10)

@@ -97,13 +97,13 @@ def layout(task_name: str, variant: str) -> Layout:
             tote_size=(0.09, 0.09, 0.04), tote_x=(0.30, 0.38), tote_y=(0.06, 0.16),
         )  # fmt: skip
     if task_name == 'box_cleanup':
-        knob = {'demonstrated': 0.025, 'unseen': 0.022}[variant]
+        knob = {'demonstrated': 0.025, 'unseen': 0.024}[variant]
         return Layout(
             object_name='block', shape='block', size=size, mass=mass,
-            object_x=(0.28, 0.40), object_y=(-0.32, -0.20), object_yaw=(-0.4, 0.4),
-            tote_size=(0.080, 0.080, 0.04), tote_x=(0.32, 0.38), tote_y=(-0.04, 0.02), tote_yaw=(-0.3, 0.3),
+            object_x=(0.29, 0.39), object_y=(-0.31, -0.21), object_yaw=(-0.3, 0.3),
+            tote_size=(0.080, 0.080, 0.04), tote_x=(0.33, 0.37), tote_y=(-0.03, 0.01), tote_yaw=(-0.15, 0.15),
             container='box',
-            lid=Lid(half=0.098, knob=knob, mass=0.080, x=(0.29, 0.39), y=(0.25, 0.33), yaw=(-0.4, 0.4)),
+            lid=Lid(half=0.105, knob=knob, mass=0.080, x=(0.30, 0.36), y=(0.26, 0.32), yaw=(-0.2, 0.2)),
         )  # fmt: skip
     return Layout(
         object_name='package', shape='package', size=size, mass=mass,
