@@ -23,8 +23,10 @@ def random_episode(task: Task, number: int, length: int = 100) -> Episode:
     """A success of ``length`` steps along a random walk of the joints, near the base's action."""
     rng = np.random.default_rng(number)
     joints, others = task.action_size, task.state_size - task.action_size
-    motion = np.cumsum(rng.normal(0, 0.02, (length, joints)), 0).astype(np.float32)
-    executed = motion + rng.normal(0, 0.01, motion.shape).astype(np.float32)
+    low, high = task.robot.lower, task.robot.upper
+    motion = np.clip((low + high) / 2 + np.cumsum(rng.normal(0, 0.02, (length, joints)), 0), low, high)
+    executed = np.clip(motion + rng.normal(0, 0.01, motion.shape), low, high).astype(np.float32)
+    motion = motion.astype(np.float32)
     return Episode(
         episode_id=number, task=task.name, seed=number, arm=Arm.RESIDUAL, outcome=Phase.SUCCESS, success=True,
         final=False, state=np.concatenate([motion, rng.normal(0, 1, (length, others))], 1).astype(np.float32),

@@ -36,7 +36,7 @@ def make(method: str, config: str) -> Method:
         return PPO(setup, PpoConfig(batch_steps=40, hidden=(8,), minibatch=32, value_only=1))
     made = make_method(method, setup)
     if method == 'filtered_bc':
-        made.config = replace(made.config, retrain_every=30)  # type: ignore[attr-defined]
+        made.config = replace(made.config, retrain_every=30)
     return made
 
 

@@ -65,7 +65,7 @@ def test_a_distribution_gives_back_its_value() -> None:
 
 def test_the_gate_opens_where_the_gain_is_sure() -> None:
     learner = make_learner(q_gate=2.0)
-    learner.critic = lambda encoded, latent: torch.tensor([[0.9, 0.5], [0.5, 0.3]])  # type: ignore[assignment]
+    learner.critic = lambda encoded, latent: torch.tensor([[0.9, 0.5], [0.5, 0.3]])
     inputs = np.zeros(6, np.float32), np.zeros(2, np.float32), np.zeros(2, np.float32)
     assert learner.gate(*inputs)  # gains 0.4 and 0.2: mean 0.3, std 0.141
     learner.config = replace(learner.config, q_gate=2.2)
@@ -82,8 +82,8 @@ def test_behind_a_gate_the_better_of_base_and_residual_bootstraps() -> None:
         value = torch.tensor([0.2, 0.6, 0.2, 0.6]) if latent.any() else torch.tensor([0.4, 0.4, 0.4, 0.4])
         return torch.stack([value, value + 0.1])
 
-    critic.heads = 2  # type: ignore[attr-defined]
-    target = td_target(learner.config, batch, critic, learner.target_actor, learner.generator)  # type: ignore[arg-type]
+    critic.heads = 2
+    target = td_target(learner.config, batch, critic, learner.target_actor, learner.generator)
     assert target.tolist() == pytest.approx([0.2, 0.3, 0.2, 0.3])
 
 
@@ -93,7 +93,7 @@ def test_the_runtime_leaves_the_base_alone_behind_a_closed_gate() -> None:
     method._swap()
     played = {}
     for name, is_open in (('open', True), ('closed', False)):
-        method.runtime.gate = lambda state, base, latent, is_open=is_open: is_open  # type: ignore[misc]
+        method.runtime.gate = lambda state, base, latent, is_open=is_open: is_open
         played[name] = run_episode(method._env, method.runtime, seed=1, arm=Arm.RESIDUAL)
     base = run_episode(method._env, method.runtime, seed=1, arm=Arm.BASE)
     assert played['closed'].executed_action.tobytes() == base.executed_action.tobytes()
@@ -139,7 +139,7 @@ def test_advantages_by_hand(ending: str, bootstrap: float) -> None:
     seeds = range(100)
     played = (run_episode(ppo._env, ppo.runtime, seed=seed, arm=Arm.BASE) for seed in seeds)
     episode = next(item for item in played if item.success == (ending == 'success'))
-    ppo._value = lambda encoded: torch.full((len(encoded),), 0.4)  # type: ignore[method-assign]
+    ppo._value = lambda encoded: torch.full((len(encoded),), 0.4)
     advantage, returns = ppo._advantage(episode)
     last = float(episode.success) + 0.5 * bootstrap - 0.4
     before = 0.5 * 0.4 - 0.4
@@ -149,7 +149,7 @@ def test_advantages_by_hand(ending: str, bootstrap: float) -> None:
 
 def test_what_was_cut_at_the_bound_has_the_probability_of_all_beyond() -> None:
     ppo = make_ppo()
-    ppo.actor.net[-1].bias.data.copy_(torch.atanh(torch.tensor([0.9, 0.1])))  # type: ignore[union-attr, operator]
+    ppo.actor.net[-1].bias.data.copy_(torch.atanh(torch.tensor([0.9, 0.1])))
     got = ppo._log_prob(torch.zeros(1, 8), torch.tensor([[1.0, 0.2]])).item()
     beyond = 0.5 * math.erfc(0.5 / math.sqrt(2))  # half a standard deviation from mean to bound
     density = math.exp(-0.5 * 0.5**2) / (0.2 * math.sqrt(2 * math.pi))
