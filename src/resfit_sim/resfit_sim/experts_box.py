@@ -32,7 +32,7 @@ class BoxCleanupExpert(ScriptedExpert):
             thumb_closed=1.199, thumb_flexion=0.894, flexion_open=0.15, flexion_closed=0.808, raise_by=0.006,
         ),
     }  # fmt: skip
-    KNOB = Grasp(
+    KNOB = Grasp(  # its object is the lid, whose centre is that of the plate
         roll=1.154, yaw=0.03, pitch=0.0815, offset=(0.106, 0.048, 0.003), thumb_open=0.994,
         thumb_closed=1.088, thumb_flexion=0.856, flexion_open=0.134, flexion_closed=0.871, raise_by=0.0555,
     )  # fmt: skip
@@ -101,7 +101,10 @@ class BoxCleanupExpert(ScriptedExpert):
         return heading(self.seen(1)) - heading(self.seen(2))
 
     def over_box(self, height: float, steps: int) -> Moves:
-        """Carry the held lid to ``height`` above the box's rim, its sides along the box's."""
+        """Carry the held lid to ``height`` above the box's rim, its sides along the box's.
+
+        How the hand holds it is measured anew: the lid turns and slides a little in the fingers.
+        """
         grasp = self.knob
         wrist, axes = self.kinematics.hand_pose('L', self.measured)
         point = wrist + axes @ np.array(grasp.offset)

@@ -30,6 +30,7 @@ REST_SPEED = 0.05  # m/s below which an object counts as at rest
 
 
 RIM_GAP = 0.005  # m between lid and rim up to which they count as touching
+ASKEW = 0.35  # rad between the sides of lid and container up to which the lid counts as straight
 
 Poses = dict[str, tuple[Array, Array]]  # name -> position (3,) m, quaternion (x, y, z, w)
 
@@ -184,13 +185,14 @@ class Simulation:
         return bool(x < length and y < width and z < 2 * height)
 
     def _covered(self, poses: Poses, lid: Lid) -> bool:
-        """The container's opening lies wholly under the lid's plate, and against it."""
+        """The container's opening lies wholly under the lid's plate, and against it, and the lid is on straight."""
         (container, quat), (centre, turned) = poses[self.layout.container], poses['lid']
         length, width, height = self.layout.tote_size - np.array([WALL, WALL, 0])
         corners = np.array([(x, y, 2 * height) for x in (-length, length) for y in (-width, width)])
         seen = (container + corners @ _axes(quat).T - centre) @ _axes(turned)  # from the lid
-        under = np.abs(seen[:, :2]) < lid.half
-        return bool(under.all() and (np.abs(seen[:, 2] + lid.THICKNESS) < RIM_GAP).all())
+        under = (np.abs(seen[:, :2]) < lid.half).all() and (np.abs(seen[:, 2] + lid.THICKNESS) < RIM_GAP).all()
+        side = _axes(turned).T @ _axes(quat)[:, 0]  # either side of the square will do
+        return bool(under and np.abs(side).max() > np.cos(ASKEW))
 
     def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB. The overview is drawn finely, the head cameras fast.
