@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from resfit_learner.demonstrations import check_demonstrations
 from resfit_policy.base_policy import ChunkConfig, ChunkNet
 from resfit_policy.episode_log import Episode
-from resfit_policy.observation import BasePolicy, FeatureBase, Observation
+from resfit_policy.observation import NO_IMAGES, BasePolicy, FeatureBase, Observation
 from resfit_policy.task import Task
 
 
@@ -91,4 +91,5 @@ def relabel(episode: Episode, base: BasePolicy, pixels: bool = False) -> Episode
         return replace(episode, base_action=actions.astype(np.float32))
     both = [(base.act(item), base.features(item)) for item in observations]
     actions, features = (np.stack(part).astype(np.float32) for part in zip(*both, strict=True))
-    return replace(episode, base_action=actions, features=features, images=episode.images[:, :0])
+    none = np.repeat(NO_IMAGES[None], len(features), 0)
+    return replace(episode, base_action=actions, features=features, images=none)
