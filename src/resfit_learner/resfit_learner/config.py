@@ -27,9 +27,9 @@ class LearnerConfig:
     clamp_target: bool = True  # keep targets in [0, 1], where the return of one sparse bit lies (off)
 
     # Sampling
-    batch: Count = 256
+    batch: Count = 128  # (256)
     offline_fraction: Share = 0.5  # demonstrations in each batch
-    state_noise: Annotated[float, Field(ge=0)] = 0.5  # blur of the state in updates, in standard deviations (0)
+    state_noise: Annotated[float, Field(ge=0)] = 1.0  # blur of the state in updates, in standard deviations (0)
     utd: Positive = 2.0  # critic updates per online step (4; .25 to 8 compared)
     capacity: Count = 200_000  # online steps kept in memory
     min_steps: Annotated[int, Field(ge=0)] = 500  # online steps before the first update, the warm-up (10000)
@@ -40,7 +40,7 @@ class LearnerConfig:
     subset: Count = 2  # random heads whose minimum is the target
     critic_loss: Literal['mse', 'hl_gauss'] = 'mse'  # hl_gauss: cross-entropy over ``bins`` values from 0 to 1
     bins: Annotated[int, Field(ge=2)] = 51
-    critic_hidden: tuple[int, ...] = (128, 128)  # (1024, 1024)
+    critic_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
     critic_lr: Positive = 3e-4  # (1e-4)
     layer_norm: bool = True
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # Polyak averaging of critic and actor targets
@@ -49,15 +49,16 @@ class LearnerConfig:
     grad_clip: Annotated[float, Field(ge=0)] = 0.0  # largest norm of a gradient, critic and actor apart; 0: any (1)
 
     # Actor
-    actor_hidden: tuple[int, ...] = (128, 128)  # (1024, 1024)
+    actor_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
     actor_lr: Positive = 3e-4  # (1e-6)
     actor_delay: Count = 4  # critic updates per actor update
-    critic_warmup: Annotated[int, Field(ge=0)] = 1000  # critic-only updates before the actor moves (10000)
+    critic_warmup: Annotated[int, Field(ge=0)] = 20_000  # critic-only updates before the actor moves (10000)
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
     l2: Annotated[float, Field(ge=0)] = 0.0  # weight of the squared correction in the actor's loss (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
+    offset_rate: Share = 0.3  # step per episode towards the best lasting correction (``episode_critic``; 0)
     zero_init: bool = True  # the residual starts at exactly zero
 
     # Residual: directions and bounds. error: directions of the base's error; joints: one per joint; absolute: joint
@@ -72,10 +73,10 @@ class LearnerConfig:
     q_gate: float | None = None  # correct only where mean - q_gate * std of Q(correction) - Q(base) is above 0 (off)
 
     # Exploration
-    explore_std: Annotated[float, Field(ge=0)] = 0.3  # of the latent range, at the start (0.05)
+    explore_std: Annotated[float, Field(ge=0)] = 0.25  # of the latent range, at the start (0.05)
     explore_std_end: Annotated[float, Field(ge=0)] = 0.1
-    explore_steps: Count = 15_000  # online steps from the first to the last value
-    explore_hold: Count = 20  # control steps per draw (1)
+    explore_steps: Count = 12_000  # online steps from the first to the last value
+    explore_hold: Count = 10_000  # control steps per draw, a new one in each episode (1)
     warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
     # Images, where the task is seen by cameras
@@ -127,6 +128,7 @@ RECIPES: dict[str, LearnerConfig] = {
         target_noise_clip=1.5,
         l2=0.0,
         imitation=0.0,
+        offset_rate=0.0,
         residual='joints',
         bound=0.2,
         correction_cut=10.0,
@@ -139,6 +141,7 @@ RECIPES: dict[str, LearnerConfig] = {
     ),
     # RLPD without a base, as the paper tunes it: n-step, layer norm, 10 heads, falling noise.
     'rlpd': LearnerConfig(
+        batch=256,
         n_step=3,
         mc_share=0.0,
         state_noise=0.0,
@@ -152,6 +155,7 @@ RECIPES: dict[str, LearnerConfig] = {
         critic_warmup=0,
         target_noise=0.05,
         imitation=0.0,
+        offset_rate=0.0,
         residual='absolute',
         bound=0.2,
         correction_cut=1.0,

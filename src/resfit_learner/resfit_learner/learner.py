@@ -17,12 +17,13 @@ from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
+from resfit_learner.episode_critic import EpisodeCritic
 from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.synergies import make_actor
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import Exploration, pack_actor
-from resfit_policy.episode_log import Episode
+from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
 
@@ -71,6 +72,7 @@ class Learner:
         groups = [{'params': list(module.parameters())} for module in (self.critic, self.actor.encoder) if module]
         self.critic_optimiser = adam(groups, config.critic_lr)  # the encoder learns from the critic alone
 
+        self.episode_critic = EpisodeCritic(self.actor.config.latent_size, config.offset_rate)
         self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
         for index, episode in enumerate(demonstrations):
             transitions = build_transitions(episode, config.gamma, config.n_step)
@@ -83,10 +85,21 @@ class Learner:
         transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
         if len(transitions):
             self.online.add(episode.episode_id, transitions)
+        if self.config.offset_rate and episode.outcome != Phase.ABORTED and episode.length:
+            self._learn_offset(episode)
         before = self._steps.get(episode.episode_id, 0)
         self._steps[episode.episode_id] = episode.length
         self.counters.env_steps += episode.length - before
         self.counters.sequence = max(self.counters.sequence, sequence)
+
+    def _learn_offset(self, episode: Episode) -> None:
+        """Move the actor's offset towards the best lasting correction, now that ``episode`` is known."""
+        base, executed = episode.base_action[: episode.length], episode.executed_action[: episode.length]
+        latent = self.actor.to_latent(torch.from_numpy(executed), torch.from_numpy(base)).clamp(-1, 1).mean(0)
+        self.episode_critic.add(episode.episode_id, episode.success, latent.numpy())
+        offset = torch.from_numpy(self.episode_critic.correction).atanh()
+        for actor in (self.actor, self.target_actor):
+            actor.offset.copy_(offset)
 
     @property
     def owed(self) -> int:

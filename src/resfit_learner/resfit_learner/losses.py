@@ -23,7 +23,7 @@ def td_target(
     Q-gate, the better of pi' and the plain base action counts.
     """
     encoded = actor.encode(batch.next_state, batch.next_base_action)
-    latent = torch.tanh(actor.net(encoded))
+    latent = actor.correct(encoded)
     noise = torch.randn(latent.shape, generator=generator) * config.target_noise
     latent = (latent + noise.clamp(-config.target_noise_clip, config.target_noise_clip)).clamp(-1, 1)
     chosen = torch.randperm(critic.heads, generator=generator)[: config.subset].tolist()
@@ -63,7 +63,7 @@ def hl_gauss(target: Tensor, bins: int, spread: float = 0.75) -> Tensor:
 def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor) -> Tensor:
     """-mean Q(s, b, pi(s, b)) over all heads, plus the trust terms of the recipe."""
     encoded = actor.encode(batch.state, batch.base_action)
-    latent = torch.tanh(actor.net(encoded))
+    latent = actor.correct(encoded)
     loss: Tensor = -critic(encoded, latent).mean()
     if config.l2:
         loss = loss + config.l2 * latent.square().mean()

@@ -58,6 +58,7 @@ class ResFiT:
             'counters': asdict(self.learner.counters),
             'numpy_rng': self.learner.rng.bit_generator.state,
             'online': self.learner.online.about(),
+            'episodes': [[episode, *row] for episode, row in self.learner.episode_critic.episodes.items()],
         }
 
     def restore(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -65,6 +66,8 @@ class ResFiT:
         buffer = {key.removeprefix('online.'): value for key, value in tensors.items() if key.startswith('online.')}
         self.learner.online.restore(buffer, about['online'])
         self.learner.counters = Counters(**about['counters'])
+        for episode, success, correction in about['episodes']:
+            self.learner.episode_critic.add(episode, success, np.array(correction, np.float32))
         self._swap(new_version=False)
 
     def _swap(self, new_version: bool = True) -> None:

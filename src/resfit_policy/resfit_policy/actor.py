@@ -24,7 +24,7 @@ from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-1'
+FORMAT = 'resfit-actor-2'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 MAX_BYTES = 64 * 1024 * 1024  # a weights message larger than this is refused unread
 
@@ -81,6 +81,7 @@ class ResidualActor(nn.Module):
         self.action_std: Tensor
         self.basis: Tensor
         self.scale: Tensor
+        self.offset: Tensor
         k, size = config.latent_size, config.action_size
         self.register_buffer('state_mean', torch.zeros(config.seen_size))
         self.register_buffer('state_std', torch.ones(config.seen_size))
@@ -88,6 +89,7 @@ class ResidualActor(nn.Module):
         self.register_buffer('action_std', torch.ones(size))
         self.register_buffer('basis', torch.eye(k, size))
         self.register_buffer('scale', torch.full((k,), 0.05))
+        self.register_buffer('offset', torch.zeros(k))  # before tanh, in every state the same
 
     def encode(self, state: Tensor, base_action: Tensor) -> Tensor:
         """Normalised network input: (B, S) as ``see`` gives it and (B, A) rad -> (B, S + A), (B, S) if ``absolute``."""
@@ -100,7 +102,11 @@ class ResidualActor(nn.Module):
 
     def forward(self, state: Tensor, base_action: Tensor) -> Tensor:
         """Latent correction (B, k) in [-1, 1]."""
-        latent: Tensor = torch.tanh(self.net(self.encode(state, base_action)))
+        return self.correct(self.encode(state, base_action))
+
+    def correct(self, encoded: Tensor) -> Tensor:
+        """Latent correction (B, k) in [-1, 1] of what ``encode`` gave."""
+        latent: Tensor = torch.tanh(self.net(encoded) + self.offset)
         return latent
 
     def to_residual(self, latent: Tensor, base_action: Tensor) -> Tensor:

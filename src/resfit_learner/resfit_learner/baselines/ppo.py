@@ -146,7 +146,7 @@ class PPO:
 
     def _log_prob(self, encoded: Tensor, taken: Tensor) -> Tensor:
         """Log-probability (B,) of the corrections (B, k) taken."""
-        mean, std = torch.tanh(self.actor.net(encoded)), self.log_std.exp()
+        mean, std = self.actor.correct(encoded), self.log_std.exp()
         inside = -((taken - mean) / std).square() / 2 - self.log_std - math.log(2 * math.pi) / 2
         above, below = torch.special.log_ndtr((mean - 1) / std), torch.special.log_ndtr((-1 - mean) / std)
         edge = 1 - 1e-4
