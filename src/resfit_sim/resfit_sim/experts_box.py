@@ -109,7 +109,7 @@ class BoxCleanupExpert(ScriptedExpert):
         wrist, axes = self.kinematics.hand_pose('L', self.measured)
         point = wrist + axes @ np.array(grasp.offset)
         box, lid = self.seen(1)[:3], self.seen(2)[:3]
-        goal = np.array([box[0], box[1], TABLE_TOP + 2 * self.layout.tote_size[2] + self.lid.THICKNESS + height])
+        goal = np.array([box[0], box[1], TABLE_TOP + 2 * self.layout.container_size[2] + self.lid.THICKNESS + height])
         cos, sin = math.cos(self.swing()), math.sin(self.swing())
         turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
         held = turn @ (point - lid)  # from the lid to the grasp, after the turn

@@ -79,7 +79,7 @@ def add_table_legs(table: mujoco.MjsBody, length: float, width: float, height: f
             _drawn_only(leg)
 
 
-def add_tote_rim(tote: mujoco.MjsBody, length: float, width: float, height: float) -> None:
+def add_rim(container: mujoco.MjsBody, length: float, width: float, height: float) -> None:
     bar = 0.0062  # flush with the walls: an overhang's shadow frays
     for pos, size in (
         ([length, 0, height], [bar, width + bar, 0.004]),
@@ -87,7 +87,7 @@ def add_tote_rim(tote: mujoco.MjsBody, length: float, width: float, height: floa
         ([0, width, height], [length, bar, 0.004]),
         ([0, -width, height], [length, bar, 0.004]),
     ):
-        _drawn_only(tote.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, size=size, material='rim'))
+        _drawn_only(container.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, size=size, material='rim'))
 
 
 def add_yarn(spec: mujoco.MjSpec, body: mujoco.MjsBody, radius: float) -> None:

@@ -35,7 +35,7 @@ RELAXATION = 0.05  # s in which a bend relaxes
 class Lid:
     """A square plate with a round knob, for the container. Its pose is that of the plate's centre. m, rad and kg."""
 
-    half: float  # side of the plate
+    half: float  # half the side of the plate
     knob: float  # radius
     mass: float
     x: tuple[float, float]
@@ -57,10 +57,10 @@ class Layout:
     object_x: tuple[float, float]
     object_y: tuple[float, float]
     object_yaw: tuple[float, float]
-    tote_size: tuple[float, float, float]  # of the container: half length, half width, half height
-    tote_x: tuple[float, float]
-    tote_y: tuple[float, float]
-    tote_yaw: tuple[float, float] = (0.0, 0.0)
+    container_size: tuple[float, float, float]  # half length, half width, half height
+    container_x: tuple[float, float]
+    container_y: tuple[float, float]
+    container_yaw: tuple[float, float] = (0.0, 0.0)
     container: str = 'tote'  # its name
     lid: Lid | None = None
 
@@ -94,21 +94,21 @@ def layout(task_name: str, variant: str) -> Layout:
         return Layout(
             object_name='ball', shape='ball', size=size, mass=mass,
             object_x=(0.28, 0.42), object_y=(-0.30, -0.12), object_yaw=(0.0, 0.0),
-            tote_size=(0.09, 0.09, 0.04), tote_x=(0.30, 0.38), tote_y=(0.06, 0.16),
+            container_size=(0.09, 0.09, 0.04), container_x=(0.30, 0.38), container_y=(0.06, 0.16),
         )  # fmt: skip
     if task_name == 'box_cleanup':
         knob = {'demonstrated': 0.025, 'unseen': 0.024}[variant]
         return Layout(
             object_name='block', shape='block', size=size, mass=mass,
             object_x=(0.29, 0.39), object_y=(-0.31, -0.21), object_yaw=(-0.3, 0.3),
-            tote_size=(0.080, 0.080, 0.04), tote_x=(0.33, 0.37), tote_y=(-0.03, 0.01), tote_yaw=(-0.15, 0.15),
-            container='box',
+            container='box', container_size=(0.08, 0.08, 0.04),
+            container_x=(0.33, 0.37), container_y=(-0.03, 0.01), container_yaw=(-0.15, 0.15),
             lid=Lid(half=0.105, knob=knob, mass=0.080, x=(0.30, 0.36), y=(0.26, 0.32), yaw=(-0.2, 0.2)),
         )  # fmt: skip
     return Layout(
         object_name='package', shape='package', size=size, mass=mass,
         object_x=(0.28, 0.40), object_y=(-0.28, -0.16), object_yaw=(-0.6, 0.6),
-        tote_size=(0.10, 0.18, 0.04), tote_x=(0.30, 0.38), tote_y=(0.30, 0.36),
+        container_size=(0.10, 0.18, 0.04), container_x=(0.30, 0.38), container_y=(0.30, 0.36),
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def build_scene(plan: Layout) -> mujoco.MjSpec:
     option.impratio = 10
     looks.add_room(spec)
     _add_table(spec)
-    _add_tote(spec, plan)
+    _add_container(spec, plan)
     _add_object(spec, plan)
     if plan.lid:
         _add_lid(spec, plan.lid)
@@ -137,9 +137,9 @@ def _add_table(spec: mujoco.MjSpec) -> None:
     looks.add_table_legs(table, 0.30, 0.60, TABLE_TOP)
 
 
-def _add_tote(spec: mujoco.MjSpec, plan: Layout) -> None:
-    length, width, height = plan.tote_size
-    tote = spec.worldbody.add_body(name=plan.container, mocap=True)
+def _add_container(spec: mujoco.MjSpec, plan: Layout) -> None:
+    length, width, height = plan.container_size
+    container = spec.worldbody.add_body(name=plan.container, mocap=True)
     walls = (
         ([0, 0, WALL], [length, width, WALL]),
         ([length, 0, height], [WALL, width + WALL, height]),
@@ -148,8 +148,8 @@ def _add_tote(spec: mujoco.MjSpec, plan: Layout) -> None:
         ([0, -width, height], [length - WALL, WALL, height]),
     )
     for pos, size in walls:
-        tote.add_geom(type=Box, pos=pos, size=size, material='tote')
-    looks.add_tote_rim(tote, length, width, 2 * height)
+        container.add_geom(type=Box, pos=pos, size=size, material='tote')
+    looks.add_rim(container, length, width, 2 * height)
 
 
 def _add_object(spec: mujoco.MjSpec, plan: Layout) -> None:

@@ -99,13 +99,13 @@ class Simulation:
         mujoco.mj_resetData(self.model, data)
         position = [random.uniform(*plan.object_x), random.uniform(*plan.object_y), plan.rest_height]
         yaw = random.uniform(*plan.object_yaw)
-        tote = [random.uniform(*plan.tote_x), random.uniform(*plan.tote_y), TABLE_TOP]
+        container = [random.uniform(*plan.container_x), random.uniform(*plan.container_y), TABLE_TOP]
         home = HOME.copy()
         home[:7] += random.uniform(-ARM_JITTER, ARM_JITTER, 7)
         set_joints(self.model, data, home)
         data.ctrl[:] = home
         self._place(plan.object_name, position, yaw)
-        data.mocap_pos[0], data.mocap_quat[0] = tote, _turned(random.uniform(*plan.tote_yaw))
+        data.mocap_pos[0], data.mocap_quat[0] = container, _turned(random.uniform(*plan.container_yaw))
         if plan.lid:
             position = [random.uniform(*plan.lid.x), random.uniform(*plan.lid.y), TABLE_TOP + plan.lid.THICKNESS]
             self._place('lid', position, random.uniform(*plan.lid.yaw))
@@ -181,13 +181,13 @@ class Simulation:
         """The object's centre is between the container's walls."""
         container, quat = poses[self.layout.container]
         x, y, z = np.abs(_axes(quat).T @ (poses[self.layout.object_name][0] - container))
-        length, width, height = self.layout.tote_size
+        length, width, height = self.layout.container_size
         return bool(x < length and y < width and z < 2 * height)
 
     def _covered(self, poses: Poses, lid: Lid) -> bool:
         """The container's opening lies wholly under the lid's plate, and against it, and the lid is on straight."""
         (container, quat), (centre, turned) = poses[self.layout.container], poses['lid']
-        length, width, height = self.layout.tote_size - np.array([WALL, WALL, 0])
+        length, width, height = self.layout.container_size - np.array([WALL, WALL, 0])
         corners = np.array([(x, y, 2 * height) for x in (-length, length) for y in (-width, width)])
         seen = (container + corners @ _axes(quat).T - centre) @ _axes(turned)  # from the lid
         under = (np.abs(seen[:, :2]) < lid.half).all() and (np.abs(seen[:, 2] + lid.THICKNESS) < RIM_GAP).all()

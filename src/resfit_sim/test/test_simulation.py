@@ -100,7 +100,7 @@ def place(simulation: Simulation, offset: tuple[float, float, float]) -> None:
     start = simulation.model.joint(plan.object_name).qposadr[0]
     simulation.data.qpos[start : start + 3] = container + offset
     if plan.lid:
-        rim = container + [0, 0, 2 * plan.tote_size[2] + plan.lid.THICKNESS]
+        rim = container + [0, 0, 2 * plan.container_size[2] + plan.lid.THICKNESS]
         simulation._place('lid', [*rim], 2 * np.arctan2(quat[2], quat[3]))
     mujoco.mj_forward(simulation.model, simulation.data)
 
