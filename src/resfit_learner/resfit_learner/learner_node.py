@@ -61,6 +61,11 @@ class LearnerNode(Node):
         task = seen_by(parameters.base, load_task(parameters.task))
         base = load_base(parameters.base, task)
         config = load_config(parameters.recipe, parameters.config or None)
+        if config.q_gate is not None or config.residual == 'absolute':
+            raise ConfigError(
+                'a Q-gate needs the critic, and absolute actions are no bounded correction: such recipes run '
+                'in-process only, with "resfit experiment"; choose another one'
+            )
         recorded = read_demonstrations(task, Path(parameters.demonstrations))
         demonstrations = [relabel(episode, base, config.from_pixels(task)) for episode in recorded]
         self.learner = Learner(config, task, demonstrations, parameters.seed)

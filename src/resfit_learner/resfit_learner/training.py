@@ -16,6 +16,7 @@ from resfit_learner.rollout import run_episode
 from resfit_policy.actor import unpack_actor
 from resfit_policy.episode_log import Arm
 from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.task import ConfigError
 
 
 class ResFiT:
@@ -31,6 +32,8 @@ class ResFiT:
         if setup.config.residual == 'absolute':  # not a correction, so not bounded like one
             self.runtime.supervisor.residual_limit = np.float32(np.inf)
         if setup.config.q_gate is not None:
+            if setup.config.from_pixels(setup.task):
+                raise ConfigError('q_gate does not see images: set encoder to frozen, or leave q_gate out')
             self.runtime.gate = self.learner.gate
         self._env, self._first_start = setup.make_env(), setup.first_start
         self._swap()
