@@ -31,18 +31,18 @@ from resfit_policy.runtime import PolicyRuntime
 class PpoConfig:
     """Hyper-parameters."""
 
-    batch_steps: int = 4096  # online steps per iteration, in whole episodes
+    batch_steps: int = 2048  # online steps per iteration, in whole episodes
     gamma: float = 0.999
     gae_lambda: float = 0.95
     epochs: int = 10
-    minibatch: int = 1024
+    minibatch: int = 512
     clip: float = 0.2  # of the probability ratio
     target_kl: float = 0.03  # an iteration ends early where the policy has moved further than this
     actor_lr: float = 3e-4
     value_lr: float = 1e-3
     grad_clip: float = 1.0
-    std: float = 0.2  # of the correction at the start, in bounds; learned within std_range
-    std_range: tuple[float, float] = (0.02, 0.5)
+    std: float = 0.4  # of the correction at the start, in bounds; learned within std_range
+    std_range: tuple[float, float] = (0.02, 0.6)
     value_only: int = 5  # first iterations, in which the actor waits for the value function
     hidden: tuple[int, ...] = (256, 256)
 
