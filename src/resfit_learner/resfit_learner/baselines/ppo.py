@@ -41,7 +41,7 @@ class PpoConfig:
     actor_lr: float = 3e-4
     value_lr: float = 1e-3
     grad_clip: float = 1.0
-    std: float = 0.4  # of the correction at the start, in bounds; learned within std_range
+    std: float = 0.2  # of the correction at the start, in bounds; learned within std_range
     std_range: tuple[float, float] = (0.02, 0.6)
     value_only: int = 5  # first iterations, in which the actor waits for the value function
     hidden: tuple[int, ...] = (256, 256)
