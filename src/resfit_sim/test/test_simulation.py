@@ -180,6 +180,21 @@ def test_a_violent_command_never_gives_nan(ball: Simulation) -> None:
         assert np.isfinite(ball.state()).all()
 
 
+def test_a_package_crushed_by_a_hand_stays_whole() -> None:
+    simulation = Simulation(load_task('package_handover'), 'unseen')
+    robot = simulation.task.robot
+    for seed in (1, 15):  # with the fast integrator these two explode
+        random = np.random.default_rng(seed)
+        simulation.reset(seed)
+        finger = simulation.data.body('R_ff_l2').xpos + [0, 0.05, -0.02]
+        simulation._place('package', list(finger), random.uniform(-1, 1))
+        mujoco.mj_forward(simulation.model, simulation.data)
+        for tick in range(300):
+            if tick % 10 == 0:
+                target = np.clip(simulation.joint_positions() + random.uniform(-0.5, 0.5, 29), robot.lower, robot.upper)
+            simulation.apply(target)
+
+
 def test_unstable_physics_raises_instead_of_resetting_silently(ball: Simulation) -> None:
     ball.reset(0)
     ball.data.qvel[:] = 1e12
