@@ -14,6 +14,7 @@ from resfit_bringup import cli
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import record_demonstrations
 from resfit_learner.bags import read_log
+from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
 from resfit_policy.task import ConfigError, load_task
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
@@ -189,6 +190,7 @@ def test_weights_of_another_task_or_none_are_refused(
     bad = tmp_path / 'actor.safetensors'
     bad.write_bytes(b'not weights')
     assert 'safetensors' in failed(capsys, 'evaluate', '--weights', bad, '--base', base)
+    bad.write_bytes(pack_actor(ResidualActor(ActorConfig(35, 29, 2, (8,))), Exploration(), 1))
     assert 'state of 35' in failed(capsys, 'evaluate', '--task', 'box_cleanup', '--weights', bad, '--base', base)
 
 
