@@ -17,12 +17,12 @@ from resfit_learner.transitions import Transitions
 class Batch:
     """B transitions as tensors; actions in rad."""
 
-    state: Tensor  # (B, S)
+    state: Tensor  # (B, 1 + S) the control step comes first
     base_action: Tensor  # (B, A)
     action: Tensor  # (B, A) executed
     reward: Tensor  # (B,) n-step
     discount: Tensor  # (B,)
-    next_state: Tensor  # (B, S)
+    next_state: Tensor  # (B, 1 + S)
     next_base_action: Tensor  # (B, A)
     mc_return: Tensor  # (B,)
     success: Tensor  # (B,) 1 where the episode succeeded
@@ -38,7 +38,7 @@ class ReplayBuffer:
         self.capacity = capacity
         self._spans: dict[int, tuple[int, int, int]] = {}  # episode -> first row, rows, transitions; oldest first
         self._head = 0
-        self._state = np.zeros((capacity, state_size), np.float32)
+        self._state = np.zeros((capacity, 1 + state_size), np.float32)
         self._base = np.zeros((capacity, action_size), np.float32)
         self._action = np.zeros((capacity, action_size), np.float32)
         self._scalars = np.zeros((capacity, 4), np.float32)  # reward, discount, mc_return, success

@@ -58,7 +58,8 @@ class LearnerConfig:
     l2: Annotated[float, Field(ge=0)] = 0.0  # weight of the squared correction in the actor's loss (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
-    offset_rate: Share = 0.3  # step per episode towards the best lasting correction (``episode_critic``; 0)
+    phase_steps: Count = 40  # control steps of a phase, each with a lasting correction of its own (a whole episode)
+    offset_rate: Share = 0.3  # step per episode towards the best lasting corrections (``phase_critic``; 0)
     zero_init: bool = True  # the residual starts at exactly zero
 
     # Residual: directions and bounds. error: directions of the base's error; joints: one per joint; absolute: joint
@@ -75,8 +76,8 @@ class LearnerConfig:
     # Exploration
     explore_std: Annotated[float, Field(ge=0)] = 0.25  # of the latent range, at the start (0.05)
     explore_std_end: Annotated[float, Field(ge=0)] = 0.1
-    explore_steps: Count = 12_000  # online steps from the first to the last value
-    explore_hold: Count = 10_000  # control steps per draw, a new one in each episode (1)
+    explore_episodes: Count = 150  # online episodes from the first to the last value
+    explore_hold: Annotated[int, Field(ge=0)] = 0  # control steps per draw, 0: a phase (1)
     warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
     # Images, where the task is seen by cameras
@@ -128,6 +129,7 @@ RECIPES: dict[str, LearnerConfig] = {
         target_noise_clip=1.5,
         l2=0.0,
         imitation=0.0,
+        phase_steps=100_000,
         offset_rate=0.0,
         residual='joints',
         bound=0.2,
@@ -155,6 +157,7 @@ RECIPES: dict[str, LearnerConfig] = {
         critic_warmup=0,
         target_noise=0.05,
         imitation=0.0,
+        phase_steps=100_000,
         offset_rate=0.0,
         residual='absolute',
         bound=0.2,

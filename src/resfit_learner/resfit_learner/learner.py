@@ -17,9 +17,9 @@ from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
-from resfit_learner.episode_critic import EpisodeCritic
 from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
+from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import Exploration, pack_actor
@@ -33,6 +33,7 @@ class Counters:
     """How far a run has come."""
 
     sequence: int = 0  # newest replay sequence number ingested
+    episodes: int = 0  # online episodes
     env_steps: int = 0  # online transitions
     updates: int = 0  # critic updates
     version: int = 0  # weights published
@@ -72,7 +73,7 @@ class Learner:
         groups = [{'params': list(module.parameters())} for module in (self.critic, self.actor.encoder) if module]
         self.critic_optimiser = adam(groups, config.critic_lr)  # the encoder learns from the critic alone
 
-        self.episode_critic = EpisodeCritic(self.actor.config.latent_size, config.offset_rate)
+        self.phase_critic = PhaseCritic(self.actor.config.phases, self.actor.config.latent_size, config.offset_rate)
         self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
         for index, episode in enumerate(demonstrations):
             transitions = build_transitions(episode, config.gamma, config.n_step)
@@ -88,16 +89,20 @@ class Learner:
         if self.config.offset_rate and episode.outcome != Phase.ABORTED and episode.length:
             self._learn_offset(episode)
         before = self._steps.get(episode.episode_id, 0)
+        self.counters.episodes += episode.episode_id not in self._steps
         self._steps[episode.episode_id] = episode.length
         self.counters.env_steps += episode.length - before
         self.counters.sequence = max(self.counters.sequence, sequence)
 
     def _learn_offset(self, episode: Episode) -> None:
-        """Move the actor's offset towards the best lasting correction, now that ``episode`` is known."""
+        """Move the actor's offsets towards the best lasting corrections, now that ``episode`` is known."""
         base, executed = episode.base_action[: episode.length], episode.executed_action[: episode.length]
-        latent = self.actor.to_latent(torch.from_numpy(executed), torch.from_numpy(base)).clamp(-1, 1).mean(0)
-        self.episode_critic.add(episode.episode_id, episode.success, latent.numpy())
-        offset = torch.from_numpy(self.episode_critic.correction).atanh()
+        latent = self.actor.to_latent(torch.from_numpy(executed), torch.from_numpy(base)).clamp(-1, 1).numpy()
+        config = self.actor.config
+        starts = np.arange(0, episode.length, config.phase_steps)[: config.phases]
+        means = np.stack([part.mean(0) for part in np.split(latent, starts[1:])])
+        self.phase_critic.add(episode.episode_id, Outline(episode.success, means, episode.seen[starts, 1:]))
+        offset = torch.from_numpy(self.phase_critic.correction).atanh()
         for actor in (self.actor, self.target_actor):
             actor.offset.copy_(offset)
 
@@ -128,14 +133,15 @@ class Learner:
 
     @property
     def exploration(self) -> Exploration:
-        """Exploration for the next episodes: its noise falls linearly with the online steps."""
+        """Exploration for the next episodes: its noise falls linearly with them."""
         config, steps = self.config, self.counters.env_steps
+        hold = config.explore_hold or self.actor.config.phase_steps
         if config.warmup_noise and steps < config.min_steps:
-            return Exploration(std=config.warmup_noise, hold=config.explore_hold, uniform=True)
-        done = min(1.0, steps / config.explore_steps)
+            return Exploration(std=config.warmup_noise, hold=hold, uniform=True)
+        done = min(1.0, self.counters.episodes / config.explore_episodes)
         std = config.explore_std + (config.explore_std_end - config.explore_std) * done
         limit = min(1.0, steps / config.ramp_steps) if config.ramp_steps else 1.0
-        return Exploration(std=std, hold=config.explore_hold, limit=limit)
+        return Exploration(std=std, hold=hold, limit=limit)
 
     def gate(self, state: Float, base_action: Float, latent: Float) -> bool:
         """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``)."""
@@ -162,9 +168,8 @@ class Learner:
 
     def _augment(self, batch: Batch) -> Batch:
         """Blur the state, so that the critic cannot tell episodes apart by where their objects happened to lie."""
-        noise = torch.randn(batch.state.shape, generator=self.generator) * (
-            self.config.state_noise * self.actor.state_std[: batch.state.shape[1]]
-        )
+        std = self.config.state_noise * self.actor.state_std[: batch.state.shape[1] - 1]
+        noise = torch.randn(batch.state.shape, generator=self.generator) * torch.cat([torch.zeros(1), std])
         return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 
     def _look(self, batch: Batch) -> Batch:

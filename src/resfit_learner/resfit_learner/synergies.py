@@ -24,7 +24,7 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
 
     These carry the base's action in ``base_action``. Raises ConfigError where they cannot be learned from.
     """
-    state = np.concatenate([episode.seen for episode in demonstrations])
+    state = np.concatenate([episode.seen for episode in demonstrations])[:, 1:]
     base = np.concatenate([episode.base_action for episode in demonstrations])
     executed = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
     if config.residual == 'error':
@@ -49,6 +49,8 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
             encoder=config.encoder if pixels and config.encoder != 'frozen' else 'none',
             cameras=len(task.cameras) if pixels else 0,
             image_size=task.image_size,
+            phases=max(1, round(float(np.mean([episode.length for episode in demonstrations])) / config.phase_steps)),
+            phase_steps=config.phase_steps,
         )
     )
     if not config.zero_init:

@@ -54,25 +54,31 @@ class ResFiT:
 
     def tensors(self) -> dict[str, Tensor]:
         buffer = self.learner.online.tensors()
-        return learner_tensors(self.learner) | {f'online.{name}': value for name, value in buffer.items()}
+        phases = self.learner.phase_critic.tensors()
+        return (
+            learner_tensors(self.learner)
+            | {f'online.{name}': value for name, value in buffer.items()}
+            | {f'phases.{name}': value for name, value in phases.items()}
+        )
 
     def about(self) -> dict[str, Any]:
         return {
             'counters': asdict(self.learner.counters),
             'numpy_rng': self.learner.rng.bit_generator.state,
             'online': self.learner.online.about(),
-            'episodes': [[episode, *row] for episode, row in self.learner.episode_critic.episodes.items()],
         }
 
     def restore(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         restore_learner(self.learner, tensors, about['numpy_rng'])
-        buffer = {key.removeprefix('online.'): value for key, value in tensors.items() if key.startswith('online.')}
-        self.learner.online.restore(buffer, about['online'])
+        self.learner.online.restore(_under('online.', tensors), about['online'])
+        self.learner.phase_critic.restore(_under('phases.', tensors))
         self.learner.counters = Counters(**about['counters'])
-        for episode, success, correction in about['episodes']:
-            self.learner.episode_critic.add(episode, success, np.array(correction, np.float32))
         self._swap(new_version=False)
 
     def _swap(self, new_version: bool = True) -> None:
         """Hand the learner's actor to the policy, by the bytes that a robot would get."""
         self.runtime.set_weights(*unpack_actor(self.learner.weights(new_version)))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -23,7 +23,7 @@ class Transitions:
     discount is 0 where the episode terminated within them.
     """
 
-    state: Float  # (M, S) state and features, all that the residual sees beside images
+    state: Float  # (M, 1 + S) step, state and features, all that the residual sees beside images
     base_action: Float  # (M, A) rad; in row next_row it is the base action of the bootstrap
     action: Float  # (M, A) rad, executed; the last row may hold none
     images: NDArray[np.uint8]  # (M, K, H, W, 3)

@@ -172,10 +172,10 @@ def test_the_oldest_episodes_make_room():
     for number in range(6):
         buffer.add(number, build_transitions(make_episode(number), 0.9, 3))
     assert len(buffer) == 24
-    newest = make_episode(5).state
+    newest = make_episode(5).seen
     sampled = buffer.sample(500, np.random.default_rng(0)).state.numpy()
     assert {row.tobytes() for row in newest} <= {row.tobytes() for row in sampled}
-    assert not {row.tobytes() for row in make_episode(0).state} & {row.tobytes() for row in sampled}
+    assert not {row.tobytes() for row in make_episode(0).seen} & {row.tobytes() for row in sampled}
 
 
 def test_a_ring_put_back_from_a_file_samples_the_same_and_goes_on_the_same():

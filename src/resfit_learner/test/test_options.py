@@ -47,7 +47,7 @@ def test_an_absolute_action_does_not_depend_on_the_base() -> None:
     by_hand = actor.action_mean + latent[0] * actor.action_std
     assert torch.allclose(executed, by_hand.expand(2, -1), atol=1e-6)
     assert torch.allclose(actor.to_latent(executed, bases), latent.expand(2, -1), atol=1e-5)
-    state = torch.zeros(2, actor.config.state_size)
+    state = torch.zeros(2, 1 + actor.config.state_size)
     assert torch.equal(actor.encode(state, bases)[0], actor.encode(state, bases)[1])
 
 
@@ -66,7 +66,7 @@ def test_a_distribution_gives_back_its_value() -> None:
 def test_the_gate_opens_where_the_gain_is_sure() -> None:
     learner = make_learner(q_gate=2.0)
     learner.critic = lambda encoded, latent: torch.tensor([[0.9, 0.5], [0.5, 0.3]])
-    inputs = np.zeros(6, np.float32), np.zeros(2, np.float32), np.zeros(2, np.float32)
+    inputs = np.zeros(7, np.float32), np.zeros(2, np.float32), np.zeros(2, np.float32)
     assert learner.gate(*inputs)  # gains 0.4 and 0.2: mean 0.3, std 0.141
     learner.config = replace(learner.config, q_gate=2.2)
     assert not learner.gate(*inputs)
@@ -103,16 +103,16 @@ def test_the_runtime_leaves_the_base_alone_behind_a_closed_gate() -> None:
 def test_warm_up_burst_ramp_and_noise_follow_the_online_steps() -> None:
     learner = make_learner(
         warmup_noise=0.8, critic_burst=30, utd=2.0, ramp_steps=400, explore_std=0.4, explore_std_end=0.2,
-        explore_steps=400, explore_hold=3,
+        explore_episodes=40, explore_hold=3,
     )  # fmt: skip
     learner.online.add(1, build_one())
     learner.counters.env_steps = 99
     assert learner.exploration == Exploration(std=0.8, hold=3, uniform=True) and learner.owed == 0
     learner.counters.env_steps = 110
     assert learner.owed == 30 + 2 * 10
-    learner.counters.env_steps = 200
+    learner.counters.env_steps, learner.counters.episodes = 200, 20
     assert learner.exploration.std == pytest.approx(0.3) and learner.exploration.limit == 0.5
-    learner.counters.env_steps = 4000
+    learner.counters.env_steps, learner.counters.episodes = 4000, 400
     assert learner.exploration.std == pytest.approx(0.2) and learner.exploration.limit == 1.0
 
 
@@ -150,7 +150,7 @@ def test_advantages_by_hand(ending: str, bootstrap: float) -> None:
 def test_what_was_cut_at_the_bound_has_the_probability_of_all_beyond() -> None:
     ppo = make_ppo()
     ppo.actor.net[-1].bias.data.copy_(torch.atanh(torch.tensor([0.9, 0.1])))
-    got = ppo._log_prob(torch.zeros(1, 8), torch.tensor([[1.0, 0.2]])).item()
+    got = ppo._log_prob(torch.zeros(1, ppo.actor.config.input_size), torch.tensor([[1.0, 0.2]])).item()
     beyond = 0.5 * math.erfc(0.5 / math.sqrt(2))  # half a standard deviation from mean to bound
     density = math.exp(-0.5 * 0.5**2) / (0.2 * math.sqrt(2 * math.pi))
     assert got == pytest.approx(math.log(beyond) + math.log(density), abs=1e-4)

@@ -134,7 +134,7 @@ def test_features_are_the_same_in_policy_bag_and_learner(base, tmp_path):
     learner = Learner(SMALL, TASK, [relabel(item, runtime.base) for item in demonstrations()])
     learner.ingest(1, read_episode(tmp_path / 'bag'))
     rows = {row.tobytes() for row in learner.online.sample(100, learner.rng).state.numpy()}
-    assert rows <= {row.tobytes() for row in np.concatenate([online.state, online.features], 1)}
+    assert rows <= {row.tobytes() for row in online.seen}
     actor, exploration, version = unpack_actor(learner.weights())
     runtime.set_weights(actor, exploration, version)
     runtime.begin(Arm.RESIDUAL, False)

@@ -24,7 +24,7 @@ from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-2'
+FORMAT = 'resfit-actor-3'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 MAX_BYTES = 64 * 1024 * 1024  # a weights message larger than this is refused unread
 
@@ -33,7 +33,7 @@ MAX_BYTES = 64 * 1024 * 1024  # a weights message larger than this is refused un
 class ActorConfig:
     """Shape of a residual actor."""
 
-    state_size: int  # S
+    state_size: int  # S, state and features
     action_size: int  # A
     latent_size: int  # k directions in which it corrects
     hidden: tuple[int, ...] = (256, 256)  # paper: (1024, 1024) on image features
@@ -42,6 +42,8 @@ class ActorConfig:
     encoder: Literal['none', 'vit', 'cnn'] = 'none'  # of images, trained with the residual
     cameras: int = 0  # that an encoder sees
     image_size: int = 84  # pixels
+    phases: int = 1  # of an episode, each with an offset of its own; the last one never ends
+    phase_steps: int = 1  # control steps
 
     @property
     def seen_size(self) -> int:
@@ -51,7 +53,7 @@ class ActorConfig:
     @property
     def input_size(self) -> int:
         """Width of what ``encode`` gives."""
-        return self.seen_size + (0 if self.absolute else self.action_size)
+        return self.seen_size + (0 if self.absolute else self.action_size) + self.phases
 
 
 class ResidualActor(nn.Module):
@@ -89,16 +91,20 @@ class ResidualActor(nn.Module):
         self.register_buffer('action_std', torch.ones(size))
         self.register_buffer('basis', torch.eye(k, size))
         self.register_buffer('scale', torch.full((k,), 0.05))
-        self.register_buffer('offset', torch.zeros(k))  # before tanh, in every state the same
+        self.register_buffer('offset', torch.zeros(config.phases, k))  # before tanh, the same in a whole phase
 
     def encode(self, state: Tensor, base_action: Tensor) -> Tensor:
-        """Normalised network input: (B, S) as ``see`` gives it and (B, A) rad -> (B, S + A), (B, S) if ``absolute``."""
-        clip = self.config.state_clip
-        state = ((state - self.state_mean) / self.state_std).clamp(-clip, clip)
-        if self.config.absolute:
-            return state
-        action = ((base_action - self.action_mean) / self.action_std).clamp(-clip, clip)
-        return torch.cat([state, action], -1)
+        """Normalised network input: (B, 1 + S) as ``see`` gives it and (B, A) rad -> (B, S + A + P).
+
+        The last P numbers say which phase it is. Without A where the actor is ``absolute``.
+        """
+        config, clip = self.config, self.config.state_clip
+        phase = (state[:, 0] // config.phase_steps).long().clamp(max=config.phases - 1)
+        parts = [((state[:, 1:] - self.state_mean) / self.state_std).clamp(-clip, clip)]
+        if not config.absolute:
+            parts.append(((base_action - self.action_mean) / self.action_std).clamp(-clip, clip))
+        parts.append(nn.functional.one_hot(phase, config.phases).to(state.dtype))
+        return torch.cat(parts, -1)
 
     def forward(self, state: Tensor, base_action: Tensor) -> Tensor:
         """Latent correction (B, k) in [-1, 1]."""
@@ -106,7 +112,7 @@ class ResidualActor(nn.Module):
 
     def correct(self, encoded: Tensor) -> Tensor:
         """Latent correction (B, k) in [-1, 1] of what ``encode`` gave."""
-        latent: Tensor = torch.tanh(self.net(encoded) + self.offset)
+        latent: Tensor = torch.tanh(self.net(encoded) + encoded[:, -self.config.phases :] @ self.offset)
         return latent
 
     def to_residual(self, latent: Tensor, base_action: Tensor) -> Tensor:
@@ -123,7 +129,7 @@ class ResidualActor(nn.Module):
         return ((action - origin) @ self.basis.T) / self.scale
 
     def see(self, state: Float, images: NDArray[np.uint8]) -> Float:
-        """State (S,), and behind it what the encoder, if there is one, makes of (K, H, W, 3) images."""
+        """Step and state (1 + S,), and behind it what the encoder, if there is one, makes of (K, H, W, 3) images."""
         if self.encoder is None:
             return state
         with torch.inference_mode():

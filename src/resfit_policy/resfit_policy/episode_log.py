@@ -95,8 +95,9 @@ class Episode:
 
     @property
     def seen(self) -> Float:
-        """What the residual sees beside images: state, then features, (T or T+1, S + F)."""
-        return np.concatenate([self.state, self.features], 1) if self.features.size else self.state
+        """What the residual sees beside images: control step, state, features, (T or T+1, 1 + S + F)."""
+        step = np.arange(len(self.state), dtype=np.float32)[:, None]
+        return np.concatenate([step, self.state, *([self.features] if self.features.size else [])], 1)
 
     def relabelled(self, success: bool) -> Episode:
         """The same episode under a corrected label.

@@ -83,7 +83,8 @@ class PolicyRuntime:
             executed, authority, flags = base_action, 0.0, Flag.FINAL
         else:
             if self.actor is not None and authority > 0:
-                seen = self.actor.see(np.concatenate([observation.state, features]), observation.images)
+                seen = np.concatenate([[np.float32(self._step)], observation.state, features])
+                seen = self.actor.see(seen, observation.images)
                 residual = self._residual(self.actor, seen, base_action)
             executed, clipped = self.supervisor.apply(base_action, residual, authority)
             flags = Flag.CLIPPED if clipped else Flag.NONE

@@ -31,6 +31,10 @@ def observation():
     return Observation(np.concatenate([HOME, np.zeros(6, np.float32)]))
 
 
+def first_seen():
+    return np.append(np.float32(0), observation().state)
+
+
 def trained_actor(seed=0):
     torch.manual_seed(seed)
     actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 8, (32,)))
@@ -40,7 +44,7 @@ def trained_actor(seed=0):
 
 def test_a_fresh_actor_corrects_nothing():
     actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 29)).eval()
-    assert not actor.residual(actor.act(observation().state, HOME), HOME).any()
+    assert not actor.residual(actor.act(first_seen(), HOME), HOME).any()
 
 
 def test_authority_zero_is_the_base_policy_to_the_bit():
@@ -127,7 +131,7 @@ def test_what_is_not_finite_is_refused(bad):
 def test_weights_survive_the_wire_to_the_bit():
     actor = trained_actor()
     again, exploration, version = unpack_actor(pack_actor(actor, Exploration(std=0.2), 7))
-    state, base = observation().state, HOME
+    state, base = first_seen(), HOME
     assert again.act(state, base).tobytes() == actor.act(state, base).tobytes()
     assert (exploration.std, version) == (0.2, 7)
 
@@ -163,3 +167,18 @@ def test_a_frozen_base_comes_back_the_same_and_refuses_another_task(tmp_path):
         load_base(str(tmp_path / 'base'), TASK)
     with pytest.raises(ConfigError, match='no base policy'):
         load_base(str(tmp_path / 'nothing'), TASK)
+
+
+def test_each_phase_has_its_own_offset():
+    actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 2, (8,), phases=3, phase_steps=2)).eval()
+    actor.offset.copy_(torch.tensor([[0.1, 0.0], [0.2, 0.0], [0.3, 0.0]]))
+    seen = first_seen()
+    for step, offset in enumerate((0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.3, 0.3)):
+        seen[0] = step
+        assert actor.act(seen, HOME) == pytest.approx([np.tanh(offset), 0.0])
+    runtime = PolicyRuntime(TASK, Counting())
+    runtime.set_weights(actor, Exploration(), 1)
+    for _ in range(2):  # the step is that of the episode, however many came before
+        runtime.begin(Arm.RESIDUAL, explore=False)
+        residuals = [runtime.step(observation()).residual[0] for _ in range(6)]
+        assert residuals == pytest.approx([0.05 * np.tanh(value) for value in (0.1, 0.1, 0.2, 0.2, 0.3, 0.3)])

@@ -96,7 +96,7 @@ class PPO:
         config = self.config
         state, base, residual = (
             torch.from_numpy(np.concatenate([getattr(episode, name)[: episode.length] for episode in episodes]))
-            for name in ('state', 'base_action', 'residual')
+            for name in ('seen', 'base_action', 'residual')
         )
         taken = self.actor.to_latent(base + residual, base)
         encoded = self.actor.encode(state, base)
@@ -128,7 +128,7 @@ class PPO:
     def _advantage(self, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
         """GAE (T,) and returns (T,) of one episode: 1 at a success; a time-out bootstraps from its last row."""
         config, length = self.config, episode.length
-        inputs = self.actor.encode(torch.from_numpy(episode.state), torch.from_numpy(episode.base_action))
+        inputs = self.actor.encode(torch.from_numpy(episode.seen), torch.from_numpy(episode.base_action))
         values = np.append(self._value(inputs).numpy(), np.float32(0))[: length + 1]
         if episode.outcome != Phase.TIMEOUT:
             values[length] = 0

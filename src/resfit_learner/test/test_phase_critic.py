@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from resfit_learner.phase_critic import MEMORY, REACH, Outline, PhaseCritic, chance_of_success
+
+
+def outline(success: bool, correction: np.ndarray, state: np.ndarray | None = None) -> Outline:
+    correction = np.atleast_2d(correction).astype(np.float32)
+    return Outline(success, correction, np.zeros((len(correction), 2), np.float32) if state is None else state)
+
+
+def filled(count: int, best: np.ndarray, seed: int = 0) -> PhaseCritic:
+    """Episodes of one phase, whose success falls with the distance to ``best``."""
+    random, critic = np.random.default_rng(seed), PhaseCritic(1, len(best), 1.0)
+    for index in range(count):
+        z = random.normal(0, 0.25, len(best))
+        chance = 1 - np.square(z - best).sum()
+        critic.add(index, outline(bool(random.random() < chance), z))
+    return critic
+
+
+def test_finds_the_correction_that_pays() -> None:
+    best = np.array([0.4, -0.3, 0.0, 0.0])
+    errors = [np.linalg.norm(filled(200, best, seed).best() - best) for seed in range(5)]
+    assert np.mean(errors) < 0.5 * np.linalg.norm(best)
+
+
+def grasp_then_place(count: int, states: bool, seed: int) -> np.ndarray:
+    """Best corrections of two phases, of which each needs its own; the state tells whether the grasp held."""
+    random, critic = np.random.default_rng(seed), PhaseCritic(2, 2, 1.0)
+    for index in range(count):
+        z = random.normal(0, 0.25, (2, 2))
+        held = random.random() < 0.5 + z[0, 0]
+        placed = random.random() < 0.5 + z[1, 1]
+        seen = np.array([[0, 0], [held, 0]], np.float32) if states else np.zeros((2, 2), np.float32)
+        critic.add(index, outline(bool(held and placed), z, seen))
+    return critic.best()
+
+
+def test_a_phase_is_not_blamed_for_another() -> None:
+    """With states that tell how the first phase went, the same episodes say more about both."""
+    wanted = np.array([[REACH, 0], [0, REACH]])
+    errors = {
+        states: np.mean([np.linalg.norm(grasp_then_place(120, states, seed) - wanted) for seed in range(12)])
+        for states in (True, False)
+    }
+    assert errors[True] < 0.9 * errors[False], errors
+
+
+def test_an_episode_has_no_say_in_its_own_chance() -> None:
+    random = np.random.default_rng(0)
+    states = [row.astype(np.float32) for row in random.normal(size=(12, 3))]
+    success = (random.random(12) < 0.5).astype(float)
+    chance = chance_of_success(states, success)
+    seen = np.array(states, np.float64)
+    seen = np.clip((seen - seen.mean(0)) / seen.std(0), -3, 3)
+    distance = np.square(seen[:, None] - seen[None]).sum(-1)
+    kernel = np.exp(-distance / np.median(distance))
+    for row in range(12):  # the definition: fit to the others, predict this one
+        others = np.delete(np.arange(12), row)
+        weights = np.linalg.solve(kernel[np.ix_(others, others)] + np.eye(11), success[others] - success.mean())
+        left_out = success.mean() + kernel[row, others] @ weights
+        assert chance[row] == pytest.approx(np.clip(left_out, 0, 1), abs=1e-4)
+
+
+def test_nothing_to_learn_moves_nothing() -> None:
+    critic = PhaseCritic(2, 3, 1.0)
+    for index in range(20):
+        critic.add(index, outline(index % 2 == 0, np.zeros((2, 3))))
+    assert critic.best() == pytest.approx(np.zeros((2, 3)))
+
+
+def test_all_alike_labels_stay_within_reach() -> None:
+    critic, random = PhaseCritic(3, 3, 1.0), np.random.default_rng(0)
+    for index in range(10):
+        critic.add(index, outline(True, random.normal(0, 0.3, (2, 3))))
+    assert np.isfinite(critic.best()).all() and np.abs(critic.best()).max() <= REACH
+    assert critic.best()[2] == pytest.approx(np.zeros(3)), 'a phase that no episode reached'
+
+
+def test_a_corrected_label_replaces_the_first() -> None:
+    critic = filled(40, np.array([0.4, 0.0]))
+    before, known = critic.best(), critic.episodes[7]
+    critic.add(7, Outline(not known.success, known.correction, known.state))
+    assert len(critic.episodes) == 40 and not np.array_equal(critic.best(), before)
+
+
+def test_the_oldest_episodes_make_room() -> None:
+    critic = PhaseCritic(1, 1, 1.0)
+    critic.episodes = {index: outline(True, np.zeros(1)) for index in range(MEMORY)}
+    critic.add(MEMORY, outline(False, np.zeros(1)))
+    assert len(critic.episodes) == MEMORY and 0 not in critic.episodes
+
+
+def test_restored_it_goes_on_alike() -> None:
+    critic, again = filled(30, np.array([0.4, 0.0])), PhaseCritic(1, 2, 1.0)
+    again.restore(critic.tensors())
+    for one in (critic, again):
+        one.add(99, outline(True, np.array([0.1, 0.2])))
+    assert np.array_equal(critic.correction, again.correction)
+    PhaseCritic(1, 2, 1.0).restore(PhaseCritic(1, 2, 1.0).tensors())
