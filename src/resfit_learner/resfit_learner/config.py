@@ -50,12 +50,12 @@ class LearnerConfig:
 
     # Actor
     actor_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
-    actor_lr: Positive = 3e-4  # (1e-6)
+    actor_lr: Positive = 1e-4  # (1e-6)
     actor_delay: Count = 4  # critic updates per actor update
     critic_warmup: Annotated[int, Field(ge=0)] = 20_000  # critic-only updates before the actor moves (10000)
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
-    l2: Annotated[float, Field(ge=0)] = 0.0  # weight of the squared correction in the actor's loss (0)
+    l2: Annotated[float, Field(ge=0)] = 3.0  # in the actor's loss, squared correction beyond the lasting one (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
     phase_steps: Count = 40  # control steps of a phase, each with a lasting correction of its own (a whole episode)
@@ -75,8 +75,8 @@ class LearnerConfig:
 
     # Exploration
     explore_std: Annotated[float, Field(ge=0)] = 0.25  # of the latent range, at the start (0.05)
-    explore_std_end: Annotated[float, Field(ge=0)] = 0.1
-    explore_episodes: Count = 150  # online episodes from the first to the last value
+    explore_std_end: Annotated[float, Field(ge=0)] = 0.05
+    explore_episodes: Count = 200  # online episodes from the first to the last value
     explore_hold: Annotated[int, Field(ge=0)] = 0  # control steps per draw, 0: a phase (1)
     warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
@@ -156,6 +156,7 @@ RECIPES: dict[str, LearnerConfig] = {
         actor_delay=4,
         critic_warmup=0,
         target_noise=0.05,
+        l2=0.0,
         imitation=0.0,
         phase_steps=100_000,
         offset_rate=0.0,

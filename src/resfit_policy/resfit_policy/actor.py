@@ -115,6 +115,10 @@ class ResidualActor(nn.Module):
         latent: Tensor = torch.tanh(self.net(encoded) + encoded[:, -self.config.phases :] @ self.offset)
         return latent
 
+    def lasting(self, encoded: Tensor) -> Tensor:
+        """The part (B, k) of ``correct`` that lasts for a phase."""
+        return torch.tanh(encoded[:, -self.config.phases :] @ self.offset)
+
     def to_residual(self, latent: Tensor, base_action: Tensor) -> Tensor:
         """Latent correction (B, k) -> residual (B, A) rad on the base action (B, A) rad."""
         residual = (latent * self.scale) @ self.basis
