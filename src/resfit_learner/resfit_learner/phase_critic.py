@@ -8,7 +8,8 @@ phase in the latent range, and what came of it. To second order
     A(z) = c + w.z - lam |z|^2 / 2,        best z = w / lam
 
 by ridge regression towards w = 0, lam = 1: k + 2 numbers to find, where a network that sees the state has thousands
-and learns the few dozen episodes of the first robot minutes by heart (docs/learning.md).
+and learns the few dozen episodes of the first robot minutes by heart (docs/learning.md). w is then shrunk by as much
+as chance alone could have made it (James and Stein, positive part): where nothing is known, nothing is corrected.
 
 What came of a phase is the value of the state it led to, less the value of the state it began in. So a phase is
 not blamed for what went wrong in another one, nor for a hard start. Values are the chance of success given the state,
@@ -32,6 +33,7 @@ Array = NDArray[np.float64]
 PRIOR = 8.0  # episodes that the prior is worth
 LEAST_CURVATURE = 0.6  # of A, so that the best correction stays near what was tried
 REACH = 0.7  # of the latent range
+NOISE = 0.1  # variance of a gain before anything is known, worth one episode
 SEEN_SHARE = 0.5  # of the episode's own outcome in what came of a phase, the rest is the value of where it led
 MEMORY = 500  # newest episodes
 
@@ -105,8 +107,12 @@ def top(corrections: Sequence[Float], gains: Array) -> Float:
     prior = np.append(np.zeros(k + 1), 1.0)
     strength = np.full(k + 2, PRIOR * (z.var(0).mean() + 1e-3))
     strength[0] = 1e-3  # the mean gain is free
-    fit = prior + np.linalg.solve(rows.T @ rows + np.diag(strength), rows.T @ (gains - rows @ prior))
-    best: Float = np.clip(fit[1:-1] / max(fit[-1], LEAST_CURVATURE), -REACH, REACH).astype(np.float32)
+    inverse = np.linalg.inv(rows.T @ rows + np.diag(strength))
+    fit = prior + inverse @ rows.T @ (gains - rows @ prior)
+    w, noise = fit[1:-1], (np.square(gains - rows @ fit).sum() + NOISE) / (len(z) + 1)  # variance of a gain
+    evidence = w @ np.linalg.solve(noise * inverse[1:-1, 1:-1], w)  # about k by chance alone
+    shrunk = w * max(0.0, 1 - (k - 2) / max(evidence, 1e-9))
+    best: Float = np.clip(shrunk / max(fit[-1], LEAST_CURVATURE), -REACH, REACH).astype(np.float32)
     return best
 
 
