@@ -168,7 +168,9 @@ RECIPES: dict[str, LearnerConfig] = {
         explore_hold=1,
     ),
 }
-# IBRL: the same, and each step takes the better of the base's action and the learned one, by Q.
+# The same with networks that a CPU can train: about nine times cheaper (benchmarks/update_speed.py).
+RECIPES['paper_small'] = replace(RECIPES['paper'], critic_hidden=(256, 256), actor_hidden=(256, 256))
+# IBRL: as rlpd, and each step takes the better of the base's action and the learned one, by Q.
 RECIPES['ibrl'] = replace(RECIPES['rlpd'], q_gate=0.0)
 
 
