@@ -41,8 +41,8 @@ COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#0
 DASHES = ['-', '--', '-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
 GREY = '#5c6068'
 NAMES = {
-    OURS: 'ResFiT, our recipe', 'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base', 'ppo': 'residual PPO',
-    'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
+    OURS: 'ResFiT, our recipe', 'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
+    'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
 POINTS = 200  # of a line
 FIRST = 10  # episodes before a line begins: fewer say nothing
