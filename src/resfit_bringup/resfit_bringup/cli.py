@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         if args.resume is not None:
             again = shlex.join([PROGRAM, *words, *args.resume])
             print(f'nothing is lost; go on with: {again}', file=sys.stderr)  # noqa: T201
+        # A signal that came inside an exec (an import that makes a dataclass) is remembered by the interpreter, and
+        # python -m would end by it in place of 130; the next exec forgets it.
+        exec('')  # noqa: S102
         return 130
     return 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,19 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert all(option in said for option in ('--task', '--seed', '--json'))
+
+
+def test_stopped_while_something_is_imported_it_ends_with_130(tmp_path: Path) -> None:
+    """Imports make dataclasses by exec, from which the interpreter remembers an interrupt (``python -m``)."""
+    (tmp_path / 'interrupted.py').write_text(
+        'import sys\n'
+        'from resfit_bringup import cli\n'
+        'from resfit_bringup.commands import expert\n'
+        "expert.run = lambda args: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(cli.main(['expert']))\n"
+    )
+    stopped = subprocess.run([sys.executable, '-m', 'interrupted'], cwd=tmp_path, capture_output=True, timeout=60)
+    assert stopped.returncode == 130 and b'stopped' in stopped.stderr, stopped.stderr
 
 
 def test_expert_reports_success_and_steps(tmp_path: Path) -> None:

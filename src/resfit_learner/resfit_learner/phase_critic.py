@@ -111,7 +111,7 @@ def top(corrections: Sequence[Float], gains: Array) -> Float:
     fit = prior + inverse @ rows.T @ (gains - rows @ prior)
     w, noise = fit[1:-1], (np.square(gains - rows @ fit).sum() + NOISE) / (len(z) + 1)  # variance of a gain
     evidence = w @ np.linalg.solve(noise * inverse[1:-1, 1:-1], w)  # about k by chance alone
-    shrunk = w * max(0.0, 1 - (k - 2) / max(evidence, 1e-9))
+    shrunk = w * max(0.0, 1 - max(k - 2, 0) / max(evidence, 1e-9))  # nothing to gain for k = 1 or 2
     best: Float = np.clip(shrunk / max(fit[-1], LEAST_CURVATURE), -REACH, REACH).astype(np.float32)
     return best
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from resfit_learner.phase_critic import MEMORY, REACH, Outline, PhaseCritic, chance_of_success
+from resfit_learner.phase_critic import MEMORY, REACH, Outline, PhaseCritic, chance_of_success, top
 
 
 def outline(success: bool, correction: np.ndarray, state: np.ndarray | None = None) -> Outline:
@@ -110,3 +110,18 @@ def test_labels_by_chance_hardly_move_anything() -> None:
             critic.episodes[index] = outline(bool(random.random() < 0.5), random.normal(0, 0.25, 8))
         moved.append(np.linalg.norm(critic.best()))
     assert np.median(moved) < 0.25 and min(moved) == 0, moved
+
+
+@pytest.mark.parametrize('size', [1, 2])
+def test_one_or_two_directions_are_not_shrunk_and_never_enlarged(size: int) -> None:
+    """Chance makes k - 2 of the evidence: nothing for so few, where the plain ridge regression counts."""
+    random = np.random.default_rng(0)
+    z = random.normal(0, 0.25, (40, size))
+    gains = 0.3 * z[:, 0] + random.normal(0, 0.3, 40)
+    rows = np.column_stack([np.ones(40), z, -0.5 * np.square(z).sum(1)])
+    # The prior as rows of its own: w = 0 and a curvature of 1, worth 8 episodes
+    worth = np.sqrt(np.append(1e-3, np.full(size + 1, 8 * (z.var(0).mean() + 1e-3))))
+    wanted = np.append(np.zeros(size + 1), 1.0)
+    fit = np.linalg.lstsq(np.vstack([rows, np.diag(worth)]), np.append(gains, worth * wanted), rcond=None)[0]
+    best = np.clip(fit[1:-1] / max(fit[-1], 0.6), -REACH, REACH)
+    assert top(list(z), gains) == pytest.approx(best, abs=1e-5) and np.abs(best).max() > 0.05
