@@ -35,6 +35,7 @@ class Job:
     learner: dict[str, Any] = field(default_factory=dict)  # changes to the recipe
     steps: Count = 18_000  # online control steps (15 robot minutes at 20 Hz)
     horizon: Count | None = None  # control steps per episode of --env, where shorter than its own
+    patience: Annotated[float, Field(gt=1)] | None = None  # mean demonstrations per episode of --env, without horizon
     evaluation_episodes: Count = 100  # per arm
 
     @model_validator(mode='after')

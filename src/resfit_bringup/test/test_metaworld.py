@@ -20,7 +20,7 @@ here = pytest.mark.skipif(not VENV.exists(), reason='no Meta-World: ./resfit set
 
 JOB = """
 base_band: [0.0, 1.0]
-horizon: 100
+patience: 2
 bc: {steps: 100, hidden: [32]}
 learner: {heads: 2, critic_hidden: [16], utd: 0.2, min_steps: 50, critic_warmup: 5}
 """

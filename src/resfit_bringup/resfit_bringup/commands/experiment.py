@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import yaml
 
 from resfit_bringup import report
@@ -43,6 +44,7 @@ from resfit_sim.env import VegaEnv
 
 INTERMEDIATE_SEEDS = 6000  # starts of --eval-every, apart from all others
 INTERMEDIATE_EPISODES = 50
+PACE = 10  # demonstrations that tell how long the task takes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,11 +100,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         observation=args.observation,
     )  # fmt: skip
     config = job.learner_config(**changes(args.set))
-    env, task = make_env(args, job)
+    make = partial(make_env, args, job)
+    if args.env and job.patience and not job.horizon:
+        make = partial(make_env, args, replace(job, horizon=_patient_horizon(args, job, *make())))
+    env, task = make()
     demonstrations, base, choice = _given(args, job, env, task)
     setup = Setup(
         task=task,
-        make_env=lambda: make_env(args, job)[0],
+        make_env=lambda: make()[0],
         make_base=lambda: load_base(str(base), task),
         demonstrations=[relabel(item, load_base(str(base), task), config.from_pixels(task)) for item in demonstrations],
         config=config,
@@ -120,7 +125,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     wall_s = prepared - started + training_s + time.monotonic() - trained  # with the training of stopped tries
     summary = report.summarise(
         task, args.seed, curve, comparison, wall_s,
-        env=args.env or task.name, variant=job.variant, method=args.method, recipe=job.recipe,
+        env=args.env or task.name, variant=job.variant, horizon=task.horizon, method=args.method, recipe=job.recipe,
         training_s=round(training_s, 1), training_cpu_s=round(log.cpu, 1),
         env_steps_per_s=round(method.env_steps / training_s, 1),
         reached=report.milestones(curve, seconds=log.seconds, cpu_seconds=log.cpu_seconds), evaluations=log.evaluations,
@@ -172,6 +177,12 @@ def make_env(args: argparse.Namespace, job: Job) -> tuple[gymnasium.Env[Any, Any
         raise ConfigError('a horizon is for --env: that of a task is in its YAML file')
     env = VegaEnv(args.task, observation=job.observation, variant=job.variant)
     return env, env.task
+
+
+def _patient_horizon(args: argparse.Namespace, job: Job, env: gymnasium.Env[Any, Any], task: Task) -> int:
+    """So many steps as ``patience`` demonstrations take on average: what took longer is stuck."""
+    lengths = [episode.length for episode in _demonstrations(args, job, env, task, PACE)]
+    return min(task.horizon, round((job.patience or 1) * float(np.mean(lengths))))
 
 
 def _given(
