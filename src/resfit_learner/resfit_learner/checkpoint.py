@@ -23,8 +23,9 @@ from resfit_learner.learner import Counters, Learner
 from resfit_policy.files import sync_folder, write_atomically
 from resfit_policy.task import ConfigError, read_json
 
-FORMAT = 'resfit-checkpoint-1'
+FORMAT = 'resfit-checkpoint-2'
 KEEP = 3
+MODULES = ('actor', 'critic', 'target_actor', 'target_critic', 'acting')
 
 
 def save_checkpoint(learner: Learner, root: Path) -> Path:
@@ -106,7 +107,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
 
 def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dict[str, Any]) -> None:
     """Put networks, optimisers and random states back, as ``learner_tensors`` took them."""
-    for module_name in ('actor', 'critic', 'target_actor', 'target_critic'):
+    for module_name in MODULES:
         prefix = module_name + '.'
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         getattr(learner, module_name).load_state_dict(own)
@@ -123,7 +124,7 @@ def _plain(value: Any) -> Any:
 def _modules(learner: Learner) -> dict[str, Tensor]:
     return {
         f'{name}.{key}': value
-        for name in ('actor', 'critic', 'target_actor', 'target_critic')
+        for name in MODULES
         for key, value in getattr(learner, name).state_dict().items()
     }
 

@@ -89,7 +89,7 @@ def test_behind_a_gate_the_better_of_base_and_residual_bootstraps() -> None:
 
 def test_the_runtime_leaves_the_base_alone_behind_a_closed_gate() -> None:
     method = ResFiT(make_setup(replace(SMALL, q_gate=0.0)))
-    torch.nn.init.ones_(method.learner.actor.net[-1].bias)
+    torch.nn.init.ones_(method.learner.acting.net[-1].bias)
     method._swap()
     played = {}
     for name, is_open in (('open', True), ('closed', False)):
