@@ -29,7 +29,7 @@ class LearnerConfig:
     # Sampling
     batch: Count = 128  # (256)
     offline_fraction: Share = 0.5  # demonstrations in each batch
-    state_noise: Annotated[float, Field(ge=0)] = 0.1  # blur of the state in updates, in standard deviations (0)
+    state_noise: Annotated[float, Field(ge=0)] = 0.3  # blur of the state in updates, in standard deviations (0)
     utd: Positive = 2.0  # critic updates per online step (4; .25 to 8 compared)
     capacity: Count = 200_000  # online steps kept in memory
     min_steps: Annotated[int, Field(ge=0)] = 500  # online steps before the first update, the warm-up (10000)
@@ -50,16 +50,18 @@ class LearnerConfig:
 
     # Actor
     actor_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
-    actor_lr: Positive = 3e-4  # (1e-6)
+    actor_lr: Positive = 1e-4  # (1e-6)
     actor_delay: Count = 4  # critic updates per actor update
-    critic_warmup: Annotated[int, Field(ge=0)] = 5000  # critic-only updates before the actor moves (10000)
+    critic_warmup: Annotated[int, Field(ge=0)] = 20_000  # critic-only updates before the actor moves (10000)
     # Step, per actor update, of the mean of the actor's weights that acts; 1: the actor itself acts (1)
-    averaging: Annotated[float, Field(gt=0, le=1)] = 0.001
+    averaging: Annotated[float, Field(gt=0, le=1)] = 1.0
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
-    l2: Annotated[float, Field(ge=0)] = 0.1  # in the actor's loss, squared correction (0)
-    imitation: Annotated[float, Field(ge=0)] = 0.3  # pull towards corrections of successful online episodes (0)
+    l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond the lasting one (0)
+    imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
+    phase_steps: Count = 40  # control steps of a phase, each with a lasting correction of its own (a whole episode)
+    offset_rate: Share = 0.3  # step per episode towards the best lasting corrections (``phase_critic``; 0)
     zero_init: bool = True  # the residual starts at exactly zero
 
     # Residual: directions and bounds. error: directions of the base's error; joints: one per joint; absolute: joint
@@ -73,17 +75,11 @@ class LearnerConfig:
     state_floor: Positive = 0.02  # least standard deviation of the state's normaliser, rad or m (0.1)
     q_gate: float | None = None  # correct only where mean - q_gate * std of Q(correction) - Q(base) is above 0 (off)
 
-    # Lasting corrections, beside the actor (``phase_critic``, ``arbiter``)
-    lasting: bool = True  # (off)
-    phase_steps: Count = 40  # control steps of a phase, each with a lasting correction of its own
-    offset_rate: Positive = 0.3  # step per episode towards the best ones
-    lasting_std: Annotated[float, Field(ge=0)] = 0.25  # noise on them at the start, falls as below
-
-    # Exploration by the actor
-    explore_std: Annotated[float, Field(ge=0)] = 0.1  # of the latent range, at the start (0.05)
+    # Exploration
+    explore_std: Annotated[float, Field(ge=0)] = 0.25  # of the latent range, at the start (0.05)
     explore_std_end: Annotated[float, Field(ge=0)] = 0.05
     explore_episodes: Count = 200  # online episodes from the first to the last value
-    explore_hold: Count = 5  # control steps per draw (1)
+    explore_hold: Annotated[int, Field(ge=0)] = 0  # control steps per draw, 0: a phase (1)
     warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
     # Images, where the task is seen by cameras
@@ -106,7 +102,22 @@ class LearnerConfig:
 
 
 RECIPES: dict[str, LearnerConfig] = {
+    # For joint targets, and a base that mostly fails the same way: lasting corrections, and an actor near them.
     'resfit_ros': LearnerConfig(),
+    # For actions that add up (velocities, deltas), where what lasts does harm, and for a base that fails in many ways:
+    # the step-wise actor alone, from the start, and little noise (docs/learning.md).
+    'resfit_steps': LearnerConfig(
+        state_noise=0.1,
+        actor_lr=3e-4,
+        critic_warmup=5000,
+        averaging=0.001,
+        l2=0.1,
+        imitation=0.3,
+        phase_steps=100_000,
+        offset_rate=0.0,
+        explore_std=0.1,
+        explore_hold=5,
+    ),
     # As published, with the defects of its code fixed (docs/learning.md). There, noise is in units of a joint's
     # widened range, of which a bound is 0.2: std 0.05 is 0.25 of the bound, +-0.2 the whole of it, a cut at 0.3 is 1.5.
     'paper': LearnerConfig(
@@ -131,12 +142,12 @@ RECIPES: dict[str, LearnerConfig] = {
         actor_lr=1e-6,
         actor_delay=4,
         critic_warmup=10_000,
-        averaging=1.0,
         target_noise=0.25,
         target_noise_clip=1.5,
         l2=0.0,
         imitation=0.0,
-        lasting=False,
+        phase_steps=100_000,
+        offset_rate=0.0,
         residual='joints',
         bound=0.2,
         correction_cut=10.0,
@@ -161,11 +172,11 @@ RECIPES: dict[str, LearnerConfig] = {
         actor_lr=1e-4,
         actor_delay=4,
         critic_warmup=0,
-        averaging=1.0,
         target_noise=0.05,
         l2=0.0,
         imitation=0.0,
-        lasting=False,
+        phase_steps=100_000,
+        offset_rate=0.0,
         residual='absolute',
         bound=0.2,
         correction_cut=1.0,

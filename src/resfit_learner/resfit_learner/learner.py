@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resfit_learner.arbiter import Arbiter
 from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
@@ -24,7 +23,7 @@ from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import Exploration, pack_actor
-from resfit_policy.episode_log import Episode, Flag, Phase
+from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
 
@@ -69,7 +68,7 @@ class Learner:
         )
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
         self.target_actor.encoder = None  # the next features come from the encoder itself (paper's code: the same)
-        self.acting = copy.deepcopy(self.actor)  # what the policy gets: the actor's running mean
+        self.acting = copy.deepcopy(self.actor)  # what the policy gets: the actor, or a running mean of it
         self.acting.encoder = self.actor.encoder
         adam = partial(torch.optim.AdamW, weight_decay=config.weight_decay, fused=True)
         self.actor_optimiser = adam(self.actor.net.parameters(), config.actor_lr)
@@ -77,7 +76,6 @@ class Learner:
         self.critic_optimiser = adam(groups, config.critic_lr)  # the encoder learns from the critic alone
 
         self.phase_critic = PhaseCritic(self.actor.config.phases, self.actor.config.latent_size, config.offset_rate)
-        self.arbiter = Arbiter()
         self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
         for index, episode in enumerate(demonstrations):
             transitions = build_transitions(episode, config.gamma, config.n_step)
@@ -90,11 +88,8 @@ class Learner:
         transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
         if len(transitions):
             self.online.add(episode.episode_id, transitions)
-        if self.config.lasting and episode.outcome != Phase.ABORTED and episode.length:
-            lasting = bool(episode.flags[0] & Flag.LASTING)
-            self.arbiter.add(episode.episode_id, lasting, episode.success)
-            if lasting:
-                self._learn_offset(episode)
+        if self.config.offset_rate and episode.outcome != Phase.ABORTED and episode.length:
+            self._learn_offset(episode)
         before = self._steps.get(episode.episode_id, 0)
         self.counters.episodes += episode.episode_id not in self._steps
         self._steps[episode.episode_id] = episode.length
@@ -102,15 +97,16 @@ class Learner:
         self.counters.sequence = max(self.counters.sequence, sequence)
 
     def _learn_offset(self, episode: Episode) -> None:
-        """Move the lasting corrections towards the best ones, now that ``episode`` is known."""
+        """Move the actor's offsets towards the best lasting corrections, now that ``episode`` is known."""
         base, executed = episode.base_action[: episode.length], episode.executed_action[: episode.length]
         latent = self.actor.to_latent(torch.from_numpy(executed), torch.from_numpy(base)).clamp(-1, 1).numpy()
         config = self.actor.config
         starts = np.arange(0, episode.length, config.phase_steps)[: config.phases]
         means = np.stack([part.mean(0) for part in np.split(latent, starts[1:])])
         self.phase_critic.add(episode.episode_id, Outline(episode.success, means, episode.seen[starts, 1:]))
-        offset = torch.from_numpy(self.phase_critic.correction)
-        self.acting.offset.copy_(offset)
+        offset = torch.from_numpy(self.phase_critic.correction).atanh()
+        for actor in (self.actor, self.target_actor, self.acting):
+            actor.offset.copy_(offset)
 
     @property
     def owed(self) -> int:
@@ -143,15 +139,13 @@ class Learner:
     def exploration(self) -> Exploration:
         """Exploration for the next episodes: its noise falls linearly with them."""
         config, steps = self.config, self.counters.env_steps
+        hold = config.explore_hold or self.actor.config.phase_steps
         if config.warmup_noise and steps < config.min_steps:
-            return Exploration(std=config.warmup_noise, hold=config.explore_hold, uniform=True)
+            return Exploration(std=config.warmup_noise, hold=hold, uniform=True)
         done = min(1.0, self.counters.episodes / config.explore_episodes)
-        std, lasting_std = (
-            first + (config.explore_std_end - first) * done for first in (config.explore_std, config.lasting_std)
-        )
+        std = config.explore_std + (config.explore_std_end - config.explore_std) * done
         limit = min(1.0, steps / config.ramp_steps) if config.ramp_steps else 1.0
-        share, better = (self.arbiter.share, self.arbiter.lasting > 0.5) if config.lasting else (0.0, False)
-        return Exploration(share, better, lasting_std, std, config.explore_hold, limit=limit)
+        return Exploration(std=std, hold=hold, limit=limit)
 
     def gate(self, state: Float, base_action: Float, latent: Float) -> bool:
         """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``)."""

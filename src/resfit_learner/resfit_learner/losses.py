@@ -66,7 +66,7 @@ def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, acto
     latent = actor.correct(encoded)
     loss: Tensor = -critic(encoded, latent).mean()
     if config.l2:
-        loss = loss + config.l2 * latent.square().mean()
+        loss = loss + config.l2 * (latent - actor.lasting(encoded)).square().mean()
     if config.imitation:
         seen = actor.to_latent(batch.action, batch.base_action).clamp(-1, 1)
         loss = loss + config.imitation * (batch.success[:, None] * (latent - seen).square()).mean()

@@ -49,7 +49,7 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
             encoder=config.encoder if pixels and config.encoder != 'frozen' else 'none',
             cameras=len(task.cameras) if pixels else 0,
             image_size=task.image_size,
-            phases=_phases(config, demonstrations) if config.lasting else 1,
+            phases=max(1, round(float(np.mean([episode.length for episode in demonstrations])) / config.phase_steps)),
             phase_steps=config.phase_steps,
         )
     )
@@ -66,11 +66,6 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
     for name, value in buffers.items():
         getattr(actor, name)[: len(value)] = torch.from_numpy(np.asarray(value, np.float32))
     return actor
-
-
-def _phases(config: LearnerConfig, demonstrations: Sequence[Episode]) -> int:
-    """So many phases as a demonstration has on average, 1 or more."""
-    return max(1, round(float(np.mean([episode.length for episode in demonstrations])) / config.phase_steps))
 
 
 def widened_range(actions: Float, head_room: float, floor: float = 0.05) -> tuple[Float, Float]:

@@ -66,14 +66,12 @@ class ResFiT:
             'counters': asdict(self.learner.counters),
             'numpy_rng': self.learner.rng.bit_generator.state,
             'online': self.learner.online.about(),
-            'arbiter': [[key, *outcome] for key, outcome in self.learner.arbiter.outcomes.items()],
         }
 
     def restore(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         restore_learner(self.learner, tensors, about['numpy_rng'])
         self.learner.online.restore(_under('online.', tensors), about['online'])
         self.learner.phase_critic.restore(_under('phases.', tensors))
-        self.learner.arbiter.outcomes = {key: (lasting, success) for key, lasting, success in about['arbiter']}
         self.learner.counters = Counters(**about['counters'])
         self._swap(new_version=False)
 

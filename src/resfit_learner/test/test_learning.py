@@ -19,8 +19,7 @@ from resfit_policy.episode_log import Arm, Episode
 CONFIG = LearnerConfig(
     gamma=0.9, n_step=1, mc_share=0.0, batch=128, state_noise=0.0, min_steps=200, heads=3, critic_hidden=(64, 64),
     critic_lr=1e-3, tau=0.02, actor_hidden=(64, 64), actor_lr=1e-3, actor_delay=2, critic_warmup=300, imitation=0.0,
-    l2=0.0, averaging=0.02, lasting=False, directions=2, explore_std=0.3,
-    explore_episodes=150, explore_hold=5,
+    l2=0.0, offset_rate=0.0, directions=2, explore_std=0.3, explore_episodes=150, explore_hold=5,
 )  # fmt: skip
 
 

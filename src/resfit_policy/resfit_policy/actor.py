@@ -24,7 +24,7 @@ from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-4'
+FORMAT = 'resfit-actor-3'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 MAX_BYTES = 64 * 1024 * 1024  # a weights message larger than this is refused unread
 
@@ -42,7 +42,7 @@ class ActorConfig:
     encoder: Literal['none', 'vit', 'cnn'] = 'none'  # of images, trained with the residual
     cameras: int = 0  # that an encoder sees
     image_size: int = 84  # pixels
-    phases: int = 1  # of an episode, each with a lasting correction of its own; the last one never ends
+    phases: int = 1  # of an episode, each with an offset of its own; the last one never ends
     phase_steps: int = 1  # control steps
 
     @property
@@ -91,7 +91,7 @@ class ResidualActor(nn.Module):
         self.register_buffer('action_std', torch.ones(size))
         self.register_buffer('basis', torch.eye(k, size))
         self.register_buffer('scale', torch.full((k,), 0.05))
-        self.register_buffer('offset', torch.zeros(config.phases, k))  # lasting corrections, in [-1, 1]
+        self.register_buffer('offset', torch.zeros(config.phases, k))  # before tanh, the same in a whole phase
 
     def encode(self, state: Tensor, base_action: Tensor) -> Tensor:
         """Normalised network input: (B, 1 + S) as ``see`` gives it and (B, A) rad -> (B, S + A + P).
@@ -112,12 +112,12 @@ class ResidualActor(nn.Module):
 
     def correct(self, encoded: Tensor) -> Tensor:
         """Latent correction (B, k) in [-1, 1] of what ``encode`` gave."""
-        latent: Tensor = torch.tanh(self.net(encoded))
+        latent: Tensor = torch.tanh(self.net(encoded) + encoded[:, -self.config.phases :] @ self.offset)
         return latent
 
     def lasting(self, encoded: Tensor) -> Tensor:
-        """In place of ``correct``: latent corrections (B, k) that last for a phase, whatever the state."""
-        return encoded[:, -self.config.phases :] @ self.offset
+        """The part (B, k) of ``correct`` that lasts for a phase."""
+        return torch.tanh(encoded[:, -self.config.phases :] @ self.offset)
 
     def to_residual(self, latent: Tensor, base_action: Tensor) -> Tensor:
         """Latent correction (B, k) -> residual (B, A) rad on the base action (B, A) rad."""
@@ -139,11 +139,10 @@ class ResidualActor(nn.Module):
         with torch.inference_mode():
             return np.concatenate([state, self.encoder(torch.from_numpy(images)[None])[0].numpy()])
 
-    def act(self, state: Float, base_action: Float, lasting: bool = False) -> Float:
-        """One latent correction (k,) float32, step-wise or ``lasting``, without gradients."""
+    def act(self, state: Float, base_action: Float) -> Float:
+        """One latent correction (k,) float32, without gradients."""
         with torch.inference_mode():
-            encoded = self.encode(torch.from_numpy(state)[None], torch.from_numpy(base_action)[None])
-            latent = self.lasting(encoded) if lasting else self.correct(encoded)
+            latent = self(torch.from_numpy(state)[None], torch.from_numpy(base_action)[None])
         return np.asarray(latent[0].numpy(), np.float32)
 
     def residual(self, latent: Float, base_action: Float) -> Float:
@@ -155,12 +154,9 @@ class ResidualActor(nn.Module):
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
 class Exploration:
-    """Who corrects, and the noise on it: held for a while, so that it lasts long enough to change an outcome."""
+    """Noise on the latent correction: held for a while, so that it lasts long enough to change an outcome."""
 
-    lasting: float = 0.0  # share of the episodes that get lasting corrections, not step-wise ones
-    prefer_lasting: bool = False  # they do without exploration, too
-    lasting_std: float = 0.0  # noise on these, one draw per phase
-    std: float = 0.0  # noise on step-wise ones, of the range [-1, 1]; both fall as training goes on
+    std: float = 0.0  # of the range [-1, 1]; the learner lowers it as training goes on
     hold: int = 10  # control steps per draw (paper: 1)
     uniform: bool = False  # even between -std and std in place of normal (paper: while the buffer is filled)
     limit: float = 1.0  # corrections stay within this share of their bound (paper: progressive clipping)

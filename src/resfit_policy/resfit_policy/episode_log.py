@@ -42,7 +42,6 @@ class Flag(IntFlag):
     CLIPPED = 2
     HELD = 4
     FINAL = 8
-    LASTING = 16
 
 
 @dataclass(frozen=True)

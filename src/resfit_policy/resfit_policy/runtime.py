@@ -44,8 +44,7 @@ class PolicyRuntime:
         self._rng = np.random.default_rng(seed)
         self._step = 0
         self._arm = Arm.BASE
-        self._std, self._hold = 0.0, 1
-        self._lasting = False
+        self._std = 0.0
         self._noise = np.zeros(0, np.float32)
 
     def set_weights(self, actor: ResidualActor, exploration: Exploration, version: int) -> None:
@@ -64,10 +63,7 @@ class PolicyRuntime:
         self._step = 0
         self._rng = np.random.default_rng((self._seed, episode_id))  # the same noise, whenever it is run
         self._arm = arm
-        exploration, actor = self.exploration, self.actor
-        self._lasting = bool(self._rng.random() < exploration.lasting) if explore else exploration.prefer_lasting
-        self._std = (exploration.lasting_std if self._lasting else exploration.std) if explore else 0.0
-        self._hold = actor.config.phase_steps if self._lasting and actor is not None else exploration.hold
+        self._std = self.exploration.std if explore else 0.0
 
     def step(self, observation: Observation, stamp: int = 0, final: bool = False) -> StepRecord:
         """Act on one observation, or, when ``final``, only say what the base would do in it.
@@ -91,7 +87,7 @@ class PolicyRuntime:
                 seen = self.actor.see(seen, observation.images)
                 residual = self._residual(self.actor, seen, base_action)
             executed, clipped = self.supervisor.apply(base_action, residual, authority)
-            flags = (Flag.CLIPPED if clipped else Flag.NONE) | (Flag.LASTING if self._lasting else Flag.NONE)
+            flags = Flag.CLIPPED if clipped else Flag.NONE
         record = StepRecord(
             stamp=stamp,
             step=self._step,
@@ -110,9 +106,9 @@ class PolicyRuntime:
         return record
 
     def _residual(self, actor: ResidualActor, seen: Float, base_action: Float) -> Float:
-        latent, exploration = actor.act(seen, base_action, self._lasting), self.exploration
+        latent, exploration = actor.act(seen, base_action), self.exploration
         if self._std > 0:
-            if self._step % self._hold == 0 or self._noise.shape != latent.shape:
+            if self._step % exploration.hold == 0 or self._noise.shape != latent.shape:
                 draw = self._rng.uniform if exploration.uniform else self._rng.normal
                 low = -self._std if exploration.uniform else 0.0
                 self._noise = draw(low, self._std, latent.shape).astype(np.float32)

@@ -169,43 +169,16 @@ def test_a_frozen_base_comes_back_the_same_and_refuses_another_task(tmp_path):
         load_base(str(tmp_path / 'nothing'), TASK)
 
 
-def test_each_phase_has_its_own_lasting_correction():
+def test_each_phase_has_its_own_offset():
     actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 2, (8,), phases=3, phase_steps=2)).eval()
     actor.offset.copy_(torch.tensor([[0.1, 0.0], [0.2, 0.0], [0.3, 0.0]]))
     seen = first_seen()
     for step, offset in enumerate((0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.3, 0.3)):
         seen[0] = step
-        assert actor.act(seen, HOME, lasting=True) == pytest.approx([offset, 0.0])
-        assert not actor.act(seen, HOME).any()
+        assert actor.act(seen, HOME) == pytest.approx([np.tanh(offset), 0.0])
     runtime = PolicyRuntime(TASK, Counting())
-    runtime.set_weights(actor, Exploration(prefer_lasting=True), 1)
+    runtime.set_weights(actor, Exploration(), 1)
     for _ in range(2):  # the step is that of the episode, however many came before
         runtime.begin(Arm.RESIDUAL, explore=False)
         residuals = [runtime.step(observation()).residual[0] for _ in range(6)]
-        assert residuals == pytest.approx([0.05 * value for value in (0.1, 0.1, 0.2, 0.2, 0.3, 0.3)])
-
-
-def test_an_episode_has_one_corrector_and_says_which():
-    actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 2, (8,), phases=2, phase_steps=3)).eval()
-    actor.offset.fill_(0.5)
-    runtime = PolicyRuntime(TASK, Counting())
-    runtime.set_weights(actor, Exploration(lasting=0.25), 1)
-    chosen = []
-    for episode in range(200):
-        runtime.begin(Arm.RESIDUAL, explore=True, episode_id=episode)
-        records = [runtime.step(observation()) for _ in range(4)]
-        lasting = [bool(record.flags & Flag.LASTING) for record in records]
-        assert lasting == [bool(record.residual.any()) for record in records] and len(set(lasting)) == 1
-        chosen.append(lasting[0])
-    assert 30 < sum(chosen) < 70
-    runtime.begin(Arm.RESIDUAL, explore=False)
-    assert not runtime.step(observation()).residual.any(), 'without exploration the better of the two corrects'
-
-
-def test_noise_on_lasting_corrections_lasts_for_a_phase():
-    actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 2, (8,), phases=2, phase_steps=3)).eval()
-    runtime = PolicyRuntime(TASK, Counting())
-    runtime.set_weights(actor, Exploration(lasting=1.0, lasting_std=0.3, std=0.1, hold=2), 1)
-    runtime.begin(Arm.RESIDUAL, explore=True)
-    noise = [runtime.step(observation()).residual[0] for _ in range(6)]
-    assert noise[0] == noise[2] != noise[3] == noise[5] and noise[0] != 0
+        assert residuals == pytest.approx([0.05 * np.tanh(value) for value in (0.1, 0.1, 0.2, 0.2, 0.3, 0.3)])
