@@ -17,7 +17,7 @@ from resfit_policy.task import ConfigError
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / 'results'
 SCRATCH = Path('runs') / 'learning'  # in the folder one is in: checkpoints, logs, results of trials
-OURS = 'resfit_ros'
+OURS = 'ours'
 
 
 @dataclass(frozen=True)

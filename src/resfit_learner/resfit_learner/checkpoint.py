@@ -122,11 +122,7 @@ def _plain(value: Any) -> Any:
 
 
 def _modules(learner: Learner) -> dict[str, Tensor]:
-    return {
-        f'{name}.{key}': value
-        for name in MODULES
-        for key, value in getattr(learner, name).state_dict().items()
-    }
+    return {f'{name}.{key}': value for name in MODULES for key, value in getattr(learner, name).state_dict().items()}
 
 
 def learner_tensors(learner: Learner) -> dict[str, Tensor]:
