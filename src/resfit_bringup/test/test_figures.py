@@ -40,12 +40,12 @@ other:
     assert len(found['main'].runs) == 4
     names = [run.name for run in found['other'].runs]
     assert names == [
-        'woolly_ball-resfit_ros-s0', 'woolly_ball-resfit_ros-utd=1-n_step=3-s0',
-        'woolly_ball-resfit_ros-utd=4-n_step=3-s0',
+        'woolly_ball-ours-s0', 'woolly_ball-ours-utd=1-n_step=3-s0',
+        'woolly_ball-ours-utd=4-n_step=3-s0',
     ]  # fmt: skip
     assert [run.figure for run in found['other'].runs] == ['main', 'other', 'other']
     beside = [run.name for run in figures.with_beside(found['other'], found)]
-    assert len(beside) == 4 and 'woolly_ball-resfit_ros-s1' in beside  # no handover, and nothing twice
+    assert len(beside) == 4 and 'woolly_ball-ours-s1' in beside  # no handover, and nothing twice
     path.write_text('main: {about: x, seeds: [0], runs: [{tusk: woolly_ball}]}')
     with pytest.raises(figures.ConfigError, match='tusk'):
         figures.load_figures(path)
