@@ -57,6 +57,7 @@ class LearnerConfig:
     averaging: Annotated[float, Field(gt=0, le=1)] = 1.0
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
+    caution: Annotated[float, Field(ge=0)] = 0.0  # standard deviations over heads by which a correction must gain (0)
     l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond the lasting one (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
@@ -111,11 +112,12 @@ RECIPES: dict[str, LearnerConfig] = {
         actor_lr=3e-4,
         critic_warmup=5000,
         averaging=0.001,
+        caution=1.0,
         l2=0.1,
         imitation=0.3,
         phase_steps=100_000,
         offset_rate=0.0,
-        explore_std=0.1,
+        explore_std=0.05,
         explore_hold=5,
     ),
     # As published, with the defects of its code fixed (docs/learning.md). There, noise is in units of a joint's

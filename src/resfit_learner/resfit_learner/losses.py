@@ -61,10 +61,19 @@ def hl_gauss(target: Tensor, bins: int, spread: float = 0.75) -> Tensor:
 
 
 def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor) -> Tensor:
-    """-mean Q(s, b, pi(s, b)) over all heads, plus the trust terms of the recipe."""
+    """-mean Q(s, b, pi(s, b)) over all heads, plus the trust terms of the recipe.
+
+    With ``caution``, what a correction gains over none counts, less so many standard deviations of it over the heads:
+    where they disagree, nothing is corrected.
+    """
     encoded = actor.encode(batch.state, batch.base_action)
     latent = actor.correct(encoded)
-    loss: Tensor = -critic(encoded, latent).mean()
+    value = critic(encoded, latent)
+    loss: Tensor = -value.mean()
+    if config.caution:
+        with torch.no_grad():
+            uncorrected = critic(encoded, actor.to_latent(batch.base_action, batch.base_action))
+        loss = loss + config.caution * (value - uncorrected).std(0).mean()
     if config.l2:
         loss = loss + config.l2 * (latent - actor.lasting(encoded)).square().mean()
     if config.imitation:

@@ -102,6 +102,19 @@ def test_a_descent_on_the_actor_loss_raises_q():
     assert actor_loss(learner.config, batch, learner.critic, learner.actor).item() < before
 
 
+def test_caution_counts_the_gain_less_what_the_heads_disagree_on():
+    learner = make_learner()
+    batch = learner.offline.sample(8, np.random.default_rng(0))
+    torch.nn.init.normal_(learner.actor.net[-1].weight)
+    plain, cautious = (
+        actor_loss(replace(SMALL, l2=0.0, imitation=0.0, caution=caution), batch, learner.critic, learner.actor)
+        for caution in (0.0, 2.0)
+    )
+    encoded = learner.actor.encode(batch.state, batch.base_action)
+    gain = learner.critic(encoded, learner.actor.correct(encoded)) - learner.critic(encoded, torch.zeros(8, 4))
+    assert (cautious - plain).item() == pytest.approx(2 * np.std(gain.detach().numpy(), axis=0, ddof=1).mean(), rel=1e-4)
+
+
 def test_polyak_moves_by_tau():
     critic = EnsembleCritic(3, 2, 2, (4,))
     target = EnsembleCritic(3, 2, 2, (4,))
