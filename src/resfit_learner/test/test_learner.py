@@ -112,7 +112,8 @@ def test_caution_counts_the_gain_less_what_the_heads_disagree_on():
     )
     encoded = learner.actor.encode(batch.state, batch.base_action)
     gain = learner.critic(encoded, learner.actor.correct(encoded)) - learner.critic(encoded, torch.zeros(8, 4))
-    assert (cautious - plain).item() == pytest.approx(2 * np.std(gain.detach().numpy(), axis=0, ddof=1).mean(), rel=1e-4)
+    disagreement = np.std(gain.detach().numpy(), axis=0, ddof=1).mean()
+    assert (cautious - plain).item() == pytest.approx(2 * disagreement, rel=1e-4)
 
 
 def test_polyak_moves_by_tau():
