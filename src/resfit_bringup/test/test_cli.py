@@ -232,3 +232,9 @@ def test_every_shipped_job_is_valid() -> None:
         assert load_job(task).steps > 0
     with pytest.raises(ConfigError, match='recipe'):
         load_job('woolly_ball', recipe='none')
+
+
+def test_patience_without_an_environment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = tmp_path / 'job.yaml'
+    job.write_text('patience: 3\n')
+    assert 'patience' in failed(capsys, 'experiment', '--task', 'woolly_ball', '--job', job)

@@ -72,4 +72,4 @@ def test_the_variant_changes_the_object() -> None:
         env = gymnasium.make('resfit/VegaWoollyBall-v0', variant=variant)
         heights.append(env.reset(seed=0)[0][31])
         env.close()
-    assert heights[0] - heights[1] > 0.004  # radii of 33 and 28 mm
+    assert heights[0] - heights[1] == pytest.approx(0.033 - 0.028, abs=1e-5)  # the radii

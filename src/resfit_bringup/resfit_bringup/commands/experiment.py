@@ -173,16 +173,17 @@ def make_env(args: argparse.Namespace, job: Job) -> tuple[gymnasium.Env[Any, Any
     """The environment of --env or --task, and its task. Raises ConfigError."""
     if args.env:
         return adapter.make(args.env, job.horizon)
-    if job.horizon:
-        raise ConfigError('a horizon is for --env: that of a task is in its YAML file')
+    if job.horizon or job.patience:
+        raise ConfigError('a horizon (or patience) is for --env: that of a task is in its YAML file')
     env = VegaEnv(args.task, observation=job.observation, variant=job.variant)
     return env, env.task
 
 
 def _patient_horizon(args: argparse.Namespace, job: Job, env: gymnasium.Env[Any, Any], task: Task) -> int:
     """So many steps as ``patience`` demonstrations take on average: what took longer is stuck."""
+    assert job.patience is not None
     lengths = [episode.length for episode in _demonstrations(args, job, env, task, PACE)]
-    return min(task.horizon, round((job.patience or 1) * float(np.mean(lengths))))
+    return min(task.horizon, round(job.patience * float(np.mean(lengths))))
 
 
 def _given(
