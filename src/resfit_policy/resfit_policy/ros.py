@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from rclpy.task import Future
 
 from resfit_policy.task import ConfigError
@@ -107,16 +108,20 @@ def spin(node: Node) -> None:
 def run_node(make: Callable[[], Node], close: Callable[[Any], None] = lambda node: None) -> None:
     """Be a node until SIGINT or SIGTERM, then call ``close`` and exit with 0.
 
+    While the node is made, the signal handlers stay those of ``start``: it leaves nothing behind yet.
+
     A ConfigError ends the process with one line and exit code 2.
     """
     node: Node | None = None
     code = 0
     end_with_parent()
     try:
+        # rclpy's handlers shut down in a thread of their own, which a node in the making does not survive quietly.
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = make()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rclpy would go on to call another handler
-        rclpy.init()
-        node = make()
+        install_signal_handlers()
         spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
