@@ -17,7 +17,7 @@ setup(
     maintainer_email='maintainers@resfit.invalid',
     description='What runs on the robot: frozen base policy, residual actor, supervisor, streamer, episodes.',
     license='Apache-2.0',
-    extras_require={'test': ['pytest']},
+    extras_require={'test': ['hypothesis', 'pytest']},
     entry_points={
         'console_scripts': [
             'policy_node = resfit_policy.start:policy_node',
