@@ -80,8 +80,14 @@ def adapt(env: gymnasium.Env[Any, Any], horizon: int | None = None) -> tuple[gym
             raise ConfigError(f'{name}: observations must be a vector or a dictionary of vectors')
         env = gymnasium.wrappers.FlattenObservation(env)
     joints = tuple(
-        # The speed allowed is the whole range in one step: the environment keeps its own limits.
-        Joint(name=f'action_{index}', lower=float(low), upper=float(high), velocity=float(high - low) * control_hz)
+        # The speed allowed is the whole range in one step, and to and fro: the environment keeps its own limits.
+        Joint(
+            name=f'action_{index}',
+            lower=float(low),
+            upper=float(high),
+            velocity=float(high - low) * control_hz,
+            acceleration=4 * float(high - low) * control_hz**2,
+        )  # fmt: skip
         for index, (low, high) in enumerate(zip(actions.low, actions.high, strict=True))
     )
     task = Task(

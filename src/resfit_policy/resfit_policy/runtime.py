@@ -82,12 +82,13 @@ class PolicyRuntime:
         if final:
             executed, authority, flags = base_action, 0.0, Flag.FINAL
         else:
-            if self.actor is not None and authority > 0:
+            if self.actor is not None and self.supervisor.ramped(authority) > 0:
                 seen = np.concatenate([[np.float32(self._step)], observation.state, features])
                 seen = self.actor.see(seen, observation.images)
                 residual = self._residual(self.actor, seen, base_action)
-            executed, clipped = self.supervisor.apply(base_action, residual, authority)
-            flags = Flag.CLIPPED if clipped else Flag.NONE
+            outcome = self.supervisor.apply(base_action, residual, authority)
+            executed, authority = outcome.executed, outcome.authority
+            flags = (Flag.CLIPPED if outcome.clipped else Flag.NONE) | (Flag.HELD if outcome.held else Flag.NONE)
         record = StepRecord(
             stamp=stamp,
             step=self._step,

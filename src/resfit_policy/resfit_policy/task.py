@@ -20,6 +20,8 @@ from pydantic.dataclasses import dataclass
 CONFIG_DIR = Path(__file__).parent / 'config'
 STRICT = ConfigDict(extra='forbid')
 T = TypeVar('T')
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ConfigError(ValueError):
@@ -75,9 +77,13 @@ class Joint:
     """One actuated joint. Limits are the URDF's, the speed capped by the vendor's SDK."""
 
     name: str
-    lower: float  # rad
-    upper: float  # rad
+    lower: Finite  # rad
+    upper: Finite  # rad
     velocity: Annotated[float, Field(gt=0)]  # rad/s
+    # rad/s², by which the commanded speed may change from one control step to the next. At 20 Hz, from rest to the
+    # full speed of an arm (2.7 rad/s) in one step is 54.
+    acceleration: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    residual: Annotated[float, Field(gt=0)] | None = None  # rad, a bound of its own in place of the robot's
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -88,6 +94,8 @@ class Robot:
     joints: tuple[Joint, ...]
     end_effectors: tuple[str, ...] = ()  # TF frames, for markers
     residual_limit: Annotated[float, Field(gt=0)] = 0.35  # rad, the most any joint may be corrected
+    collision: str = ''  # URDF or MJCF file, or module:factory of a mujoco.MjSpec, to check actions with; '': no check
+    soft: tuple[str, ...] = ()  # bodies in it that may touch anything, as fingers do
 
     @model_validator(mode='after')
     def _check(self) -> Robot:
@@ -117,6 +125,16 @@ class Robot:
         """(A,) rad/s."""
         return np.array([joint.velocity for joint in self.joints])
 
+    @property
+    def acceleration(self) -> NDArray[np.float64]:
+        """(A,) rad/s²."""
+        return np.array([joint.acceleration for joint in self.joints])
+
+    def residual_bounds(self, limit: float | None = None) -> NDArray[np.float64]:
+        """(A,) rad, each joint's own bound or else the robot's, in whose place ``limit`` caps them all."""
+        default, most = (self.residual_limit, np.inf) if limit is None else (limit, limit)
+        return np.array([min(joint.residual or default, most) for joint in self.joints])
+
 
 @dataclass(frozen=True, config=STRICT)
 class SceneObject:
@@ -136,6 +154,15 @@ class SceneObject:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Obstacle:
+    """A box that stands where it is, its sides along the axes of the robot's frame."""
+
+    name: str
+    position: tuple[Finite, Finite, Finite]  # m, of its centre
+    half_size: tuple[Size, Size, Size]  # m
+
+
+@dataclass(frozen=True, config=STRICT)
 class Task:
     """One task on one robot."""
 
@@ -147,6 +174,7 @@ class Task:
     objects: tuple[SceneObject, ...] = ()
     cameras: tuple[str, ...] = ()  # order of PolicyStep.images
     image_size: Annotated[int, Field(gt=0)] = 84  # pixels, square
+    obstacles: tuple[Obstacle, ...] = ()  # what the robot must not touch beside itself
 
     @model_validator(mode='after')
     def _check(self) -> Task:

@@ -111,8 +111,9 @@ def test_speed_and_position_limits_hold_for_base_and_residual():
     last = HOME
     for _ in range(200):
         wanted = rng.normal(0, 5, 29).astype(np.float32)
-        executed, clipped = supervisor.apply(wanted, rng.normal(0, 5, 29).astype(np.float32), 1.0)
-        assert clipped
+        outcome = supervisor.apply(wanted, rng.normal(0, 5, 29).astype(np.float32), 1.0)
+        executed = outcome.executed
+        assert outcome.clipped
         assert np.all(executed >= supervisor.lower) and np.all(executed <= supervisor.upper)
         assert np.all(np.abs(executed - last) <= supervisor.max_step + 1e-6)
         last = executed

@@ -37,3 +37,21 @@ def test_a_command_rate_that_does_not_divide_is_refused(tmp_path):
 def test_broken_yaml_is_named(tmp_path):
     with pytest.raises(ConfigError, match='not valid YAML'):
         load_task(write(tmp_path, 'name: [x\n'))
+
+
+def test_limits_that_are_not_finite_are_refused(tmp_path):
+    robot = '{name: r, joints: [{name: a, lower: -1, upper: %s, velocity: 1, acceleration: %s}]}'
+    for values in (('.inf', '1'), ('.nan', '1'), ('1', '.inf'), ('1', '0')):
+        with pytest.raises(ConfigError, match='robot.joints.0.(upper|acceleration)'):
+            load_task(write(tmp_path, f'name: x\nhorizon: 3\nrobot: {robot % values}\n'))
+    task = load_task(write(tmp_path, f'name: x\nhorizon: 3\nrobot: {robot % (1, 5)}\n'))
+    assert task.robot.acceleration == [5.0] and task.obstacles == () and task.robot.collision == ''
+
+
+def test_an_obstacle_needs_a_size(tmp_path):
+    obstacle = '{name: box, position: [0, 0, 1], half_size: [0.1, 0.1, %s]}'
+    assert len(
+        load_task(write(tmp_path, f'name: x\nrobot: vega_1\nhorizon: 3\nobstacles: [{obstacle % 1}]\n')).obstacles
+    )
+    with pytest.raises(ConfigError, match='obstacles.0.half_size.2'):
+        load_task(write(tmp_path, f'name: x\nrobot: vega_1\nhorizon: 3\nobstacles: [{obstacle % 0}]\n'))
