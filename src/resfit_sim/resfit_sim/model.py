@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_policy.collision import follow_leaders
 from resfit_policy.task import CONFIG_DIR, Robot, parse_config, read_yaml
 from resfit_sim.meshes import visual_parts
 
@@ -68,14 +69,15 @@ def build_robot(visuals: bool = True) -> mujoco.MjSpec:
     return _Builder(visuals).build()
 
 
+def collision_robot() -> mujoco.MjSpec:
+    """The robot as actions are checked with: ``collision`` in ``vega_1.yaml``."""
+    return build_robot(visuals=False)
+
+
 def set_joints(model: mujoco.MjModel, data: mujoco.MjData, positions: Array) -> None:
     """Put the actuated joints at ``positions`` (29,) rad and the mimic joints where they belong."""
-    joints = model.actuator_trnid[:, 0]
-    data.qpos[model.jnt_qposadr[joints]] = positions
-    for i in range(model.neq):
-        if model.eq_type[i] == mujoco.mjtEq.mjEQ_JOINT:
-            follower, leader = model.jnt_qposadr[[model.eq_obj1id[i], model.eq_obj2id[i]]]
-            data.qpos[follower] = model.eq_data[i, 0] + model.eq_data[i, 1] * data.qpos[leader]
+    data.qpos[model.jnt_qposadr[model.actuator_trnid[:, 0]]] = positions
+    follow_leaders(model, data)
 
 
 def _numbers(text: str | None) -> Array:
