@@ -30,7 +30,7 @@ class ResFiT:
         self.curve = Curve()
         self.settings = asdict(setup.config)
         if setup.config.residual == 'absolute':  # not a correction, so not bounded like one
-            self.runtime.supervisor.residual_limit = np.float32(np.inf)
+            self.runtime.supervisor.residual_limit[:] = np.inf
         if setup.config.q_gate is not None:
             if setup.config.from_pixels(setup.task):
                 raise ConfigError('q_gate does not see images: set encoder to frozen, or leave q_gate out')

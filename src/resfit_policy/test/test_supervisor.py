@@ -324,18 +324,18 @@ def test_the_record_says_what_was_in_force_and_whether_the_robot_was_held() -> N
     runtime.supervisor = Supervisor(TASK, ramp_steps=2, hits=lambda positions: 'a and b' if touching[0] else '')
     actor = ResidualActor(ActorConfig(TASK.state_size, A, 2, (8,))).eval()
     actor.offset.fill_(0.5)
-    runtime.set_weights(actor, Exploration(prefer_lasting=True), 1)
+    runtime.set_weights(actor, Exploration(), 1)
     runtime.begin(Arm.RESIDUAL, explore=False)
     seen = Observation(np.concatenate([HOME, np.zeros(6, np.float32)]))
     assert runtime.step(seen).authority == 1.0
     runtime.authority = 0.0
     record = runtime.step(seen)
-    assert record.authority == 0.5 and record.residual.any() and record.flags == Flag.LASTING
+    assert record.authority == 0.5 and record.residual.any() and record.flags == Flag.NONE
     record = runtime.step(seen)
     assert record.authority == 0.0 and not record.residual.any()
     assert record.executed_action.tobytes() == HOME.tobytes()
     touching[0] = True
-    assert runtime.step(seen).flags == Flag.HELD | Flag.LASTING
+    assert runtime.step(seen).flags == Flag.HELD
     touching[0], runtime.authority = False, 1.0
     runtime.begin(Arm.BASE, explore=False)
     record = runtime.step(seen)
