@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +18,12 @@ from sensor_msgs.msg import Image, JointState
 from visualization_msgs.msg import MarkerArray
 
 from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
-from resfit_msgs.srv import SetAuthority
 from resfit_policy import convert, markers
 from resfit_policy.actor import config_hash, unpack_actor
 from resfit_policy.base_policy import load_base, seen_by
 from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.episode_log import Arm, Phase
+from resfit_policy.guard import Guard, GuardOptions
 from resfit_policy.pacing import Pacer
 from resfit_policy.ros import (
     COMMAND,
@@ -38,7 +36,8 @@ from resfit_policy.ros import (
     run_node,
 )
 from resfit_policy.runtime import PolicyRuntime
-from resfit_policy.sampler import NotReady, Sampler
+from resfit_policy.sampler import NotReady, Sampler, match_joints
+from resfit_policy.supervisor import make_supervisor
 from resfit_policy.task import ConfigError, load_task
 
 
@@ -54,7 +53,12 @@ class Parameters:
     vision: bool = param(False, 'observe with the cameras of the task')
     pixels: bool = param(False, 'log images for a residual with an encoder of its own, not features of the base')
     authority: float = param(1.0, 'share of the residual in the executed action at start, [0, 1]')
-    residual_limit: float = param(0.35, 'rad, the most any joint may be corrected')
+    residual_limit: float = param(0.0, "rad, the most any joint may be corrected; 0: the robot's own limits")
+    ramp: float = param(1.0, 's in which a change of authority takes effect within an episode')
+    collision_check: bool = param(True, "check actions on the robot's collision model, where its YAML names one")
+    base_successes: int = param(0, 'of base_episodes: when residual episodes fall below that, authority falls to 0')
+    base_episodes: int = param(0, 'episodes in which the base alone was counted; 0: nobody has')
+    learner_silence: float = param(60.0, 's without a heartbeat of the learner, once heard, until authority falls to 0')
     max_age: float = param(0.1, 's, by which a stream may be older than joint_states; 0: same stamp')
     autostart: bool = param(False, 'configure and activate without being asked')
 
@@ -83,21 +87,25 @@ class PolicyNode(LifecycleNode):
             if task.from_pixels and not parameters.vision:
                 raise ConfigError(f'the base {parameters.base} sees images: set vision to true')
             base = load_base(parameters.base, task)
-            self.runtime = PolicyRuntime(task, base, parameters.seed, parameters.residual_limit, parameters.pixels)
+            supervisor = make_supervisor(
+                task, parameters.residual_limit or None, parameters.ramp, parameters.collision_check
+            )
+            self.runtime = PolicyRuntime(task, base, parameters.seed, supervisor, parameters.pixels)
             if parameters.weights:
                 self.runtime.set_weights(*unpack_actor(Path(parameters.weights).read_bytes()))
         except (ConfigError, OSError) as error:
             self.get_logger().error(str(error))
             self.problem = str(error)
             return TransitionCallbackReturn.FAILURE
-        self.runtime.authority = parameters.authority
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
         self.pacer = Pacer(task.period_ns, task.tick_ns, task.horizon)
         self.target = self.create_publisher(JointState, 'target', COMMAND)
         self.steps = self.create_publisher(PolicyStep, 'policy/step', LOG)
         self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
         self.markers = self.create_publisher(MarkerArray, 'markers', LATCHED)
-        self.create_service(SetAuthority, 'set_authority', self.on_authority)
+        counted = (parameters.base_successes, parameters.base_episodes) if parameters.base_episodes else None
+        self.guard = Guard(self, GuardOptions(parameters.authority, counted, parameters.learner_silence), self.on_guard)
+        self.on_guard()
         self.create_subscription(PolicyWeights, 'learner/weights', self.on_weights, LATCHED)
         if task.objects:
             self.create_subscription(PoseArray, 'object_poses', self.on_objects, SENSOR)
@@ -125,7 +133,8 @@ class PolicyNode(LifecycleNode):
         newcomer, self.newcomer = self.newcomer, False
         self.episode = message
         self.last_target = None
-        if message.phase != Phase.RUNNING:
+        self.guard.on_episode(message)
+        if message.phase != Phase.RUNNING or self.guard.stopped:
             self.pacer.stop()
             return
         if message.horizon != self.task.horizon or message.task != self.task.name:
@@ -144,6 +153,9 @@ class PolicyNode(LifecycleNode):
             self.target.publish(self.last_target)  # the tick came again: whoever asks lost the target
         try:
             self.sampler.put_joints(stamp, message.name, message.position)
+            if len(message.effort):
+                efforts = match_joints(self.task.robot.names, message.name, message.effort)
+                self.runtime.supervisor.feel(self.sampler.joints, efforts)
         except NotReady as problem:
             self.why = f'joint_states: {problem}'
             return
@@ -202,27 +214,29 @@ class PolicyNode(LifecycleNode):
             if config_hash(actor.config) != message.config_hash or version != message.version:
                 raise ConfigError('the message and the file in it disagree')
             self.runtime.set_weights(actor, exploration, version)
+            self.guard.fallback.weights_taken()
         except ConfigError as error:
             self.refused_weights += 1
+            self.guard.fallback.weights_refused(str(error))
             self.get_logger().error(f'weights {message.version} refused, {self.runtime.version} stay: {error}')
 
-    def on_authority(self, request: Any, response: Any) -> Any:
-        """Set the residual's share."""
-        if math.isfinite(request.authority) and 0 <= request.authority <= 1:
-            self.runtime.authority = float(request.authority)
-            response.success, response.message = True, f'authority is {request.authority:.3f}'
-        else:
-            response.success, response.message = False, 'authority must lie in [0, 1]'
-        return response
+    def on_guard(self) -> None:
+        """Authority has changed, or somebody has stopped the robot: then this episode is over."""
+        self.runtime.authority = self.guard.authority
+        if self.guard.stopped:
+            self.pacer.stop()
 
     def report(self) -> None:
         """Publish diagnostics and markers."""
         slow = float(np.percentile(self.compute_ms, 99)) if self.compute_ms else 0.0
         self.compute_ms.clear()
+        doing = 'stopped' if self.guard.stopped else 'acting' if self.pacer.running else 'waiting'
+        doing = f'the base acts alone: {self.guard.reason}' if self.guard.reason else doing
+        fine = not (self.why or self.runtime.why or self.guard.reason or self.guard.stopped)
         status = DiagnosticStatus(
             name=f'{self.get_name()}: control',
-            level=DiagnosticStatus.WARN if self.why else DiagnosticStatus.OK,
-            message=f'no action: {self.why}' if self.why else 'acting' if self.pacer.running else 'waiting',
+            level=DiagnosticStatus.OK if fine else DiagnosticStatus.WARN,
+            message=f'no action: {self.why}' if self.why else self.runtime.why or doing,
             values=[
                 KeyValue(key='compute_ms_p99', value=f'{slow:.2f}'),
                 KeyValue(key='weights_version', value=str(self.runtime.version)),

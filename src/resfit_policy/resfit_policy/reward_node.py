@@ -10,6 +10,7 @@ from typing import Any
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
@@ -20,6 +21,8 @@ from resfit_policy.episode_machine import EpisodeMachine, Outcome, schedule
 from resfit_policy.flow import LearnerGate
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
+
+STOP = 'the emergency stop to be released: call set_emergency_stop with data: false'
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class RewardNode(Node):
         self.progress = monotonic()
         self.rewards: dict[int, Reward] = {}  # newest label of each episode of this session
         self.done_since = 0.0
+        self.stopped = False  # emergency stop
 
         self.states = self.create_publisher(EpisodeState, 'episode', LATCHED)
         self.reward = self.create_publisher(Reward, 'reward', EVENT)
@@ -67,6 +71,7 @@ class RewardNode(Node):
         self.create_subscription(PolicyStep, 'policy/step', self.on_step, LOG)
         self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
         self.create_subscription(LearnerStatus, 'learner/status', self.on_learner, LATCHED)
+        self.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED)
         self.create_service(LabelEpisode, 'label', self.on_label)
         self.create_service(Trigger, 'ready', self.on_ready)
         self.reset_scene = self.create_client(ResetScene, 'sim/reset')
@@ -75,6 +80,8 @@ class RewardNode(Node):
 
     def missing(self) -> str:
         """What an episode still needs, '' when it can begin."""
+        if self.stopped:
+            return STOP
         if self.log is None:
             return 'replay_node'
         subscribed = [item.node_name for item in self.get_subscriptions_info_by_topic('episode')]
@@ -145,7 +152,7 @@ class RewardNode(Node):
     def on_reset(self, episode_id: int, future: Any) -> None:
         """The scene is set: run."""
         response = future.result()
-        if self.machine.phase != Phase.RESETTING or episode_id != self.machine.episode_id:
+        if self.stopped or self.machine.phase != Phase.RESETTING or episode_id != self.machine.episode_id:
             return
         if response is None or not response.success:
             self.get_logger().error(f'sim/reset failed: {response.message if response else "no answer"}')
@@ -154,11 +161,23 @@ class RewardNode(Node):
 
     def on_ready(self, request: Any, response: Any) -> Any:
         """The operator has set the scene."""
-        response.success = self.parameters.reset == 'operator' and self.machine.phase == Phase.RESETTING
+        asked_for = self.parameters.reset == 'operator' and self.machine.phase == Phase.RESETTING
+        response.success = asked_for and not self.stopped
         response.message = 'running' if response.success else f'not asked for: {self.machine.phase.name}'
+        if asked_for and self.stopped:
+            response.message = f'waiting for {STOP}'
         if response.success:
             self.run(self.get_clock().now().nanoseconds)
         return response
+
+    def on_stop(self, message: Bool) -> None:
+        """An emergency stop ends the episode without a result; the next one waits for the release."""
+        if message.data and not self.stopped and self.machine.phase == Phase.RUNNING:
+            self.get_logger().error('emergency stop: episode aborted')
+            self.end(self.machine.abort())
+        self.stopped = message.data
+        if not self.stopped and self.machine.phase == Phase.RESETTING:
+            self.request_reset()
 
     def run(self, stamp: int) -> None:
         """Observations from ``stamp`` ns on belong to the episode."""

@@ -25,15 +25,19 @@ class PolicyRuntime:
         task: Task,
         base: BasePolicy,
         seed: int = 0,
-        residual_limit: float | None = None,
+        supervisor: Supervisor | None = None,
         pixels: bool = False,
     ) -> None:
-        """``pixels``: the residual has an image encoder of its own, and does without the base's features."""
+        """``supervisor``: with limits of its own (default: the robot's, and nothing is in the way).
+
+        ``pixels``: the residual has an image encoder of its own, and does without the base's features.
+        """
         self.task = task
         self.base = base
         self.eyes = base if isinstance(base, FeatureBase) and not pixels else None
         self.state_size = task.state_size + (self.eyes.feature_size if self.eyes else 0)  # what the residual sees
-        self.supervisor = Supervisor(task, residual_limit)
+        self.supervisor = supervisor or Supervisor(task)
+        self.why = ''  # what the supervisor said last
         self.authority = 1.0  # live dial
         self.actor: ResidualActor | None = None
         # Says whether to correct at all, of (state, base action, latent). A critic lives only in the learner.
@@ -43,6 +47,7 @@ class PolicyRuntime:
         self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._step = 0
+        self._stamp = 0  # ns, of the last step
         self._arm = Arm.BASE
         self._std = 0.0
         self._noise = np.zeros(0, np.float32)
@@ -74,8 +79,14 @@ class PolicyRuntime:
         started = time.perf_counter()
         base_action = np.asarray(self.base.act(observation), np.float32)
         features = self.eyes.features(observation) if self.eyes else NO_FEATURES
+        measured = observation.state[: self.task.action_size]
         if self._step == 0:
-            self.supervisor.reset(observation.state[: self.task.action_size])
+            self.supervisor.reset(measured)
+        elif stamp - self._stamp > 2 * self.task.period_ns:  # the robot has been held in between
+            self.supervisor.restart(measured)
+        else:
+            self.supervisor.feel(measured)
+        self._stamp = stamp
         residual = np.zeros_like(base_action)
         authority = self.authority if self._arm == Arm.RESIDUAL and self.actor is not None else 0.0
         flags = Flag.NONE
@@ -87,7 +98,7 @@ class PolicyRuntime:
                 seen = self.actor.see(seen, observation.images)
                 residual = self._residual(self.actor, seen, base_action)
             outcome = self.supervisor.apply(base_action, residual, authority)
-            executed, authority = outcome.executed, outcome.authority
+            executed, authority, self.why = outcome.executed, outcome.authority, outcome.why
             flags = (Flag.CLIPPED if outcome.clipped else Flag.NONE) | (Flag.HELD if outcome.held else Flag.NONE)
         record = StepRecord(
             stamp=stamp,

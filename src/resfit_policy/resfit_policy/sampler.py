@@ -28,7 +28,7 @@ def match_joints(wanted: Sequence[str], names: Sequence[str], values: ArrayLike)
         raise NotReady(f'no value for {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""}')
     picked = array[[places[name] for name in wanted]].astype(np.float32)
     if not np.isfinite(picked).all():
-        raise NotReady('joint positions are not finite')
+        raise NotReady('a value is not finite')
     return picked
 
 

@@ -6,15 +6,17 @@ Whatever happens to the policy's interpreter, commands stay smooth and the robot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension
+from std_srvs.srv import SetBool
 
 from resfit_policy.convert import stamp_ns
-from resfit_policy.ros import COMMAND, SENSOR, autostart, declare, param, run_node
+from resfit_policy.ros import COMMAND, LATCHED, SENSOR, autostart, declare, param, run_node
 from resfit_policy.streamer import Positions
 from resfit_policy.streaming import Streamer
 from resfit_policy.task import load_task
@@ -50,6 +52,9 @@ class StreamerNode(LifecycleNode):
             self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR),
             self.create_subscription(JointState, 'target', self.on_target, COMMAND),
         ]
+        self.stop = self.create_publisher(Bool, 'emergency_stop', LATCHED)
+        self.resources.append(self.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED))
+        self.stopping = self.create_service(SetBool, 'set_emergency_stop', self.on_set_stop)
         self.timers_made = [self.create_timer(1.0, self.report, clock=steady)]
         if not self.parameters.lockstep:
             self.timers_made.append(self.create_timer(self.task.tick_ns * 1e-9, self.on_tick, clock=steady))
@@ -58,6 +63,8 @@ class StreamerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to send commands, from the measured pose."""
         self.active = True
+        if not self.streamer.stopped:
+            self.streamer.restart()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -71,6 +78,8 @@ class StreamerNode(LifecycleNode):
             self.destroy_timer(timer)
         for subscription in self.resources:
             self.destroy_subscription(subscription)
+        self.destroy_service(self.stopping)
+        self.destroy_publisher(self.stop)
         self.destroy_publisher(self.commands)
         self.destroy_publisher(self.diagnostics)
         return TransitionCallbackReturn.SUCCESS
@@ -84,6 +93,27 @@ class StreamerNode(LifecycleNode):
         """Take the policy's target."""
         self.streamer.on_target(stamp_ns(message.header.stamp), message.name, message.position)
         self.answer()
+
+    def on_stop(self, message: Bool) -> None:
+        """Anyone may stop the robot by publishing true. Only the service lets it go on."""
+        if message.data and not self.streamer.stopped:
+            self.get_logger().error('emergency stop: holding the measured pose')
+            self.streamer.stop()
+        elif self.streamer.stopped and not message.data:
+            self.stop.publish(Bool(data=True))
+            self.get_logger().error('still stopped: only the service set_emergency_stop releases the emergency stop')
+
+    def on_set_stop(self, request: Any, response: Any) -> Any:
+        """Stop, or release the stop, which takes this deliberate call."""
+        if request.data:
+            self.streamer.stop()
+        elif self.streamer.stopped:
+            self.streamer.restart()
+        self.stop.publish(Bool(data=request.data))
+        response.success = True
+        response.message = 'holding the measured pose' if request.data else 'released: waiting for the next episode'
+        self.get_logger().warning(f'emergency stop: {response.message}')
+        return response
 
     def answer(self) -> None:
         """In lockstep, send the command of the newest tick if it is due.

@@ -18,6 +18,9 @@ class Streamer:
 
     In lockstep every tick of the simulation gets exactly one command, and no target means that the simulation
     stands still. In real time a command leaves at every tick, and no target means that the measured pose is held.
+
+    Each command is within one tick's motion of the last one. Only where the joint states themselves have a gap, so
+    that the robot may be anywhere, it starts from the pose measured after it.
     """
 
     def __init__(self, task: Task) -> None:
@@ -27,6 +30,8 @@ class Streamer:
         self.holding = True
         self.why = 'no target yet'
         self.refused = 0  # targets that could not be used
+        self.stopped = False  # emergency stop
+        self._jumped = True  # the robot may be elsewhere than the last command says
         self._measured: Float | None = None
         self._now = -1  # ns, stamp of the newest joint states
         self._target: tuple[int, Float] | None = None  # arrived, not yet begun
@@ -43,6 +48,7 @@ class Streamer:
         if stamp < self._now:  # the clock went back: a restarted simulation, a bag played again
             self._target, self._begun, self._answered = None, -1, -1
             self.holding, self.why = True, 'time went back'
+        self._jumped |= not 0 <= stamp - self._now <= self.patience
         self._measured, self._now = measured, stamp
 
     def on_target(self, stamp: int, names: Sequence[str], positions: ArrayLike) -> None:
@@ -56,8 +62,19 @@ class Streamer:
             self._target = None
             self._hold(f'target refused: {problem}')
             return
-        if stamp > self._begun:  # a repeated target is no new one
+        if stamp > self._begun and not self.stopped:  # a repeated target is no new one
             self._target = (stamp, target)
+
+    def stop(self) -> None:
+        """Emergency stop: hold the pose measured now, whatever targets come."""
+        if not self.stopped:
+            self.stopped, self._target = True, None
+            self._hold('emergency stop')
+
+    def restart(self) -> None:
+        """Release the stop, or begin to command a robot that something else has moved: from the measured pose."""
+        self.stopped, self._target, self._jumped = False, None, True
+        self._hold('no target yet')
 
     def answer(self) -> tuple[int, Positions] | None:
         """Lockstep: the tick's stamp and its command, or None where none is due yet.
@@ -81,6 +98,7 @@ class Streamer:
         if self._measured is None:
             return None
         self._forget_old()
+        self._land()
         if self._target is not None:
             self._begin()
         return self.interpolator.next()
@@ -95,8 +113,7 @@ class Streamer:
 
     def _begin(self) -> None:
         assert self._target is not None and self._measured is not None
-        if self.holding or self._now - self._begun > self.patience:
-            self.interpolator.reset(self._measured)
+        self._land()
         self._begun = self._target[0]
         self.interpolator.set_target(self._target[1])
         self._target, self.holding, self.why = None, False, ''
@@ -105,4 +122,10 @@ class Streamer:
         """Latch the pose measured now; the hold lasts until the next usable target."""
         self.holding, self.why = True, why
         if self._measured is not None:
-            self.interpolator.reset(np.asarray(self._measured))
+            self._land()
+            self.interpolator.set_target(np.asarray(self._measured))
+
+    def _land(self) -> None:
+        if self._jumped and self._measured is not None:
+            self.interpolator.reset(self._measured)
+            self._jumped = False

@@ -84,6 +84,7 @@ class Joint:
     # full speed of an arm (2.7 rad/s) in one step is 54.
     acceleration: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     residual: Annotated[float, Field(gt=0)] | None = None  # rad, a bound of its own in place of the robot's
+    effort: Annotated[float, Field(gt=0)] | None = None  # Nm, measured; above it the robot holds (default: no limit)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -129,6 +130,11 @@ class Robot:
     def acceleration(self) -> NDArray[np.float64]:
         """(A,) rad/s²."""
         return np.array([joint.acceleration for joint in self.joints])
+
+    @property
+    def most_effort(self) -> NDArray[np.float64]:
+        """(A,) Nm, infinite where a joint has no limit."""
+        return np.array([joint.effort or np.inf for joint in self.joints])
 
     def residual_bounds(self, limit: float | None = None) -> NDArray[np.float64]:
         """(A,) rad, each joint's own bound or else the robot's, in whose place ``limit`` caps them all."""

@@ -15,8 +15,9 @@ import torch
 from geometry_msgs.msg import Point, Pose, PoseArray
 from lifecycle_msgs.srv import GetState
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 
-from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
+from resfit_msgs.msg import AuthorityState, EpisodeState, PolicyStep, PolicyWeights
 from resfit_msgs.srv import SetAuthority
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, config_hash, pack_actor
 from resfit_policy.convert import read_step, set_stamp, stamp_ns, to_array
@@ -40,6 +41,7 @@ class Robot:
         self.weights = node.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
         self.targets = probe.listen(JointState, 'target', COMMAND)
         self.steps = probe.listen(PolicyStep, 'policy/step', LOG)
+        self.authority = probe.listen(AuthorityState, 'policy/authority', LATCHED)
         self.ready()
 
     def ready(self) -> None:
@@ -64,10 +66,10 @@ class Robot:
         set_stamp(message.header.stamp, stamp)
         self.joints.publish(message)
 
-    def act(self, stamp: int) -> PolicyStep:
+    def act(self, stamp: int, positions: np.ndarray = HOME) -> PolicyStep:
         """Show one observation and return the step it led to."""
         before = len(self.steps)
-        self.see(stamp)
+        self.see(stamp, positions)
         self.probe.until(lambda: len(self.steps) > before, 5.0, f'a step at {stamp}')
         return self.steps[-1]
 
@@ -145,7 +147,8 @@ def test_weights_act_from_the_next_step_and_bad_ones_are_refused(policy: tuple[N
     robot.weights.publish(weights(1))
     robot.probe.spin(0.3)
     step = robot.act(stamp + TASK.period_ns)
-    assert step.weights_version == 1 and step.authority == 1.0 and np.abs(np.array(step.residual)).max() > 0.01
+    assert step.weights_version == 1 and np.abs(np.array(step.residual)).max() > 0.01
+    assert step.authority == pytest.approx(0.05), 'within an episode the residual ramps in, over a second'
     wrong_hash, not_finite, other_shape = weights(2), weights(2, np.nan), weights(2)
     wrong_hash.sha256 = 'f' * 64
     other_shape.config_hash = 'other'
@@ -153,7 +156,57 @@ def test_weights_act_from_the_next_step_and_bad_ones_are_refused(policy: tuple[N
         robot.weights.publish(message)
         robot.probe.spin(0.2)
     assert robot.act(stamp + 2 * TASK.period_ns).weights_version == 1
-    assert node.output.count('refused') == 4
+    assert node.output.count('refused') >= 4
+    robot.probe.until(lambda: robot.authority and robot.authority[-1].reason, 3.0, 'the fall-back')
+    state = robot.authority[-1]
+    assert state.authority == 0.0 and 'refused 3 times in a row' in state.reason
+    assert robot.probe.call(SetAuthority, 'set_authority', SetAuthority.Request(authority=1.0)).success
+    robot.probe.until(lambda: not robot.authority[-1].reason)
+    assert robot.authority[-1].authority == 1.0
+
+
+def test_a_stop_ends_the_episode_for_the_policy_and_the_next_one_waits_for_the_release(
+    policy: tuple[NodeProcess, Robot],
+) -> None:
+    robot = policy[1]
+    stop = robot.probe.node.create_publisher(Bool, 'emergency_stop', LATCHED)
+    robot.probe.until(lambda: stop.get_subscription_count())
+    stamp = 350 * TASK.period_ns
+    robot.begin(7, stamp)
+    robot.act(stamp)
+    stop.publish(Bool(data=True))
+    robot.probe.until(lambda: robot.authority[-1].stopped, 3.0, 'the stop')
+    before = len(robot.steps)
+    robot.see(stamp + TASK.period_ns)
+    robot.begin(8, stamp + 2 * TASK.period_ns)
+    robot.see(stamp + 2 * TASK.period_ns)
+    robot.probe.spin(0.3)
+    assert len(robot.steps) == before
+    stop.publish(Bool(data=False))
+    robot.probe.until(lambda: not robot.authority[-1].stopped)
+    robot.see(stamp + 3 * TASK.period_ns)
+    robot.probe.spin(0.2)
+    assert len(robot.steps) == before, 'it went on in the middle of an episode'
+    robot.begin(9, stamp + 4 * TASK.period_ns)
+    assert robot.act(stamp + 4 * TASK.period_ns).step == 0
+
+
+def test_what_would_collide_is_not_executed(tmp_path: Path) -> None:
+    with isolated_domain():
+        probe = Probe()
+        node = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', base='toy_bases:Fold', max_age=0.0, autostart=True)
+        with nodes(node):
+            robot = Robot(probe)
+            robot.begin(1, START)
+            at, held = HOME, False
+            for k in range(60):
+                step = robot.act(START + k * TASK.period_ns, at)
+                at, held = np.array(step.executed_action, np.float32), bool(step.flags & PolicyStep.HELD)
+                if held:
+                    break
+            assert held and k > 3, 'the way to the lower limits of all joints leads through the arm itself'
+            assert (at > TASK.robot.lower.astype(np.float32) + 0.1).any()
+        probe.close()
 
 
 def test_authority_zero_is_the_base_to_the_bit(policy: tuple[NodeProcess, Robot]) -> None:

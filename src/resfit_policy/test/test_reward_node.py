@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from resfit_msgs.msg import EpisodeState, PolicyStep, ReplayStatus, Reward
@@ -135,3 +136,26 @@ def test_it_says_what_it_waits_for(tmp_path: Path) -> None:
     with isolated_domain():
         node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', arms='both')
         assert node.wait() == 2 and 'residual, base, alternate' in node.output
+
+
+def test_an_emergency_stop_aborts_the_episode_and_the_next_waits_for_the_release(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', reset='operator', success_source='operator')
+    with nodes(node):
+        others = Others(probe)
+        stop = probe.node.create_publisher(Bool, 'emergency_stop', LATCHED)
+        state = others.begin()
+        others.step(state, 0)
+        stop.publish(Bool(data=True))
+        assert others.phase(EpisodeState.ABORTED).episode_id == state.episode_id
+        others.store(state.episode_id, 1)
+        probe.spin(1.0)
+        assert others.states[-1].phase == EpisodeState.ABORTED, 'it went on'
+        stop.publish(Bool(data=False))
+        others.phase(EpisodeState.RESETTING)
+        stop.publish(Bool(data=True))
+        probe.spin(0.3)
+        refused = probe.call(Trigger, 'ready', Trigger.Request())
+        assert not refused.success and 'set_emergency_stop' in refused.message
+        stop.publish(Bool(data=False))
+        probe.spin(0.3)
+        others.begin()

@@ -10,10 +10,11 @@ from time import monotonic
 import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray
+from std_srvs.srv import SetBool
 
 from resfit_policy.convert import set_stamp
-from resfit_policy.ros import COMMAND, SENSOR
+from resfit_policy.ros import COMMAND, LATCHED, SENSOR
 from resfit_policy.task import load_task
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 
@@ -101,3 +102,35 @@ def test_a_bad_parameter_is_one_clear_line_and_a_failure(tmp_path: Path, paramet
         assert node.wait() == 2
     lines = [line for line in node.output.splitlines() if line.strip()]
     assert len(lines) == 1 and lines[0].startswith('error: ') and said in lines[0]
+
+
+def test_only_the_service_releases_an_emergency_stop(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'streamer_node', autostart=True)
+    with nodes(node):
+        heard = probe.listen(Float64MultiArray, COMMANDS, 100)
+        states = probe.node.create_publisher(JointState, 'joint_states', SENSOR)
+        targets = probe.node.create_publisher(JointState, 'target', COMMAND)
+        stop = probe.node.create_publisher(Bool, 'emergency_stop', LATCHED)
+        told = probe.listen(Bool, 'emergency_stop', LATCHED)
+        probe.until(lambda: all(item.get_subscription_count() for item in (states, targets, stop)))
+        goal = np.clip(HOME + 0.1, TASK.robot.lower, TASK.robot.upper)
+
+        def try_to_move(now: int) -> bool:
+            heard.clear()
+            for k in range(now, now + 10):
+                states.publish(joints(k * TASK.period_ns, HOME))
+                targets.publish(joints(k * TASK.period_ns, goal))
+                probe.spin(0.05)
+            return bool(np.abs(np.array(heard[-1].data) - HOME).max() > 0.02)
+
+        assert try_to_move(1)
+        stop.publish(Bool(data=True))
+        probe.spin(0.3)
+        assert not try_to_move(11)
+        stop.publish(Bool(data=False))  # a button that is let go: no deliberate act
+        probe.until(lambda: told and told[-1].data, 3.0, 'the streamer to say that the stop stays')
+        assert not try_to_move(21)
+        assert probe.call(SetBool, 'set_emergency_stop', SetBool.Request(data=False)).success
+        assert try_to_move(31)
+        assert probe.call(SetBool, 'set_emergency_stop', SetBool.Request(data=True)).success
+        assert not try_to_move(41)
