@@ -208,7 +208,7 @@ def start_script(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     )
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while len(index(folder)) < 1:
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.1)
