@@ -17,7 +17,7 @@ from lifecycle_msgs.srv import GetState
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-from resfit_msgs.msg import AuthorityState, EpisodeState, PolicyStep, PolicyWeights
+from resfit_msgs.msg import AuthorityState, EpisodeState, LearnerStatus, PolicyStep, PolicyWeights
 from resfit_msgs.srv import SetAuthority
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, config_hash, pack_actor
 from resfit_policy.convert import read_step, set_stamp, stamp_ns, to_array
@@ -163,6 +163,38 @@ def test_weights_act_from_the_next_step_and_bad_ones_are_refused(policy: tuple[N
     assert robot.probe.call(SetAuthority, 'set_authority', SetAuthority.Request(authority=1.0)).success
     robot.probe.until(lambda: not robot.authority[-1].reason)
     assert robot.authority[-1].authority == 1.0
+
+
+def test_a_diverging_critic_a_silent_learner_or_failures_take_the_residual_away(tmp_path: Path) -> None:
+    parameters = {'base': 'toy_bases:Hold', 'learner_silence': 1.0, 'base_successes': 45, 'base_episodes': 50}
+    with isolated_domain():
+        probe = Probe()
+        node = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', autostart=True, **parameters)
+        with nodes(node):
+            robot = Robot(probe)
+            learner = probe.node.create_publisher(LearnerStatus, 'learner/status', LATCHED)
+            probe.until(lambda: learner.get_subscription_count() and robot.authority)
+            assert robot.authority[-1].authority == 1.0
+
+            def falls(why: str) -> None:
+                probe.until(lambda: why in robot.authority[-1].reason, 5.0, why)
+                assert robot.authority[-1].authority == 0.0
+                assert probe.call(SetAuthority, 'set_authority', SetAuthority.Request(authority=0.5)).success
+                probe.until(lambda: robot.authority[-1].authority == 0.5)
+
+            for _ in range(3):
+                learner.publish(LearnerStatus(updates=10, q_mean=3.0))
+                probe.spin(0.1)
+            falls('the critic diverges: mean Q 3.00')
+            learner.publish(LearnerStatus(updates=10, q_mean=0.5))
+            falls('nothing was heard of the learner for')
+            for number in range(20):
+                over = EpisodeState(episode_id=number, task=TASK.name, phase=EpisodeState.FAILURE)
+                over.arm = EpisodeState.RESIDUAL
+                robot.episode.publish(over)
+                probe.spin(0.05)
+            falls('the last 20 episodes succeeded at 0%')
+        probe.close()
 
 
 def test_a_stop_ends_the_episode_for_the_policy_and_the_next_one_waits_for_the_release(
