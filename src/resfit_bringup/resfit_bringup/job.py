@@ -32,7 +32,7 @@ class Job:
     bc: BcConfig = field(default_factory=BcConfig)  # training of the base that sees the state
     act: ActTraining = field(default_factory=ActTraining)  # training of the base that sees images
     recipe: str = 'resfit_ros'
-    learner: dict[str, Any] = field(default_factory=dict)  # changes to the recipe
+    learner: dict[str, Any] = field(default_factory=dict)  # changes to this recipe
     steps: Count = 18_000  # online control steps (15 robot minutes at 20 Hz)
     horizon: Count | None = None  # control steps per episode of --env, where shorter than its own
     patience: Annotated[float, Field(gt=1)] | None = None  # mean demonstrations per episode of --env, without horizon
@@ -63,8 +63,10 @@ def load_job(task: str, path: Path | None = None, **changes: Any) -> Job:
     """
     ending = '-vision' if changes.get('observation') == 'vision' else ''
     where = path or job_folder() / f'{Path(task).stem.partition(":")[0]}{ending}.yaml'
-    values = read_yaml(where) if path or where.exists() else {}
-    job = parse_config(Job, {**(values or {}), **{k: v for k, v in changes.items() if v is not None}}, str(where))
+    values = (read_yaml(where) if path or where.exists() else None) or {}
+    if isinstance(values, dict) and changes.get('recipe') not in (None, values.get('recipe', Job.recipe)):
+        values = {key: value for key, value in values.items() if key != 'learner'}  # meant for the recipe of the file
+    job = parse_config(Job, {**values, **{k: v for k, v in changes.items() if v is not None}}, str(where))
     if job.recipe not in RECIPES:
         raise ConfigError(f'{where}: no recipe "{job.recipe}": choose one of {", ".join(sorted(RECIPES))}')
     job.learner_config()

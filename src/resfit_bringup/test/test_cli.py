@@ -234,6 +234,11 @@ def test_every_shipped_job_is_valid() -> None:
         load_job('woolly_ball', recipe='none')
 
 
+def test_what_a_job_changes_in_its_recipe_is_not_for_another_one() -> None:
+    assert load_job('metaworld:any').learner_config().mc_share == 0.1
+    assert load_job('metaworld:any', recipe='paper').learner_config().mc_share == 0.0
+
+
 def test_patience_without_an_environment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = tmp_path / 'job.yaml'
     job.write_text('patience: 3\n')

@@ -50,14 +50,14 @@ class LearnerConfig:
 
     # Actor
     actor_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
-    actor_lr: Positive = 3e-4  # (1e-6)
+    actor_lr: Positive = 1e-4  # (1e-6)
     actor_delay: Count = 4  # critic updates per actor update
     critic_warmup: Annotated[int, Field(ge=0)] = 20_000  # critic-only updates before the actor moves (10000)
     # Step, per actor update, of the mean of the actor's weights that acts; 1: the actor itself acts (1)
-    averaging: Annotated[float, Field(gt=0, le=1)] = 0.001
+    averaging: Annotated[float, Field(gt=0, le=1)] = 1.0
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
-    caution: Annotated[float, Field(ge=0)] = 1.0  # standard deviations over heads by which a correction must gain (0)
+    caution: Annotated[float, Field(ge=0)] = 0.0  # standard deviations over heads by which a correction must gain (0)
     l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond the lasting one (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
@@ -108,11 +108,11 @@ RECIPES: dict[str, LearnerConfig] = {
     # For actions that add up (velocities, deltas), where what lasts does harm, and for a base that fails in many ways:
     # the step-wise actor alone, from the start, and little noise (docs/learning.md).
     'resfit_steps': LearnerConfig(
-        mc_share=0.1,
         state_noise=0.1,
+        actor_lr=3e-4,
         critic_warmup=5000,
-        averaging=0.002,
-        caution=0.3,
+        averaging=0.001,
+        caution=1.0,
         l2=0.1,
         imitation=0.3,
         phase_steps=100_000,
@@ -176,8 +176,6 @@ RECIPES: dict[str, LearnerConfig] = {
         actor_lr=1e-4,
         actor_delay=4,
         critic_warmup=0,
-        averaging=1.0,
-        caution=0.0,
         target_noise=0.05,
         l2=0.0,
         imitation=0.0,
