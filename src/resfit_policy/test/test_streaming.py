@@ -141,3 +141,30 @@ def test_time_that_goes_back_starts_afresh() -> None:
     made.on_joints(0, NAMES, HOME)
     made.on_target(0, NAMES, HOME)
     assert made.answer() is not None
+
+
+def test_before_the_first_target_the_measured_pose_is_commanded_and_not_zero() -> None:
+    made, pose = Streamer(TASK), ((TASK.robot.lower + TASK.robot.upper) / 2).astype(np.float32)
+    made.on_joints(0, NAMES, pose)
+    command = made.tick()
+    assert command is not None and made.why == 'no target yet'
+    np.testing.assert_allclose(command, pose, atol=1e-6)
+
+
+def test_a_jump_of_the_measured_pose_is_not_undone() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.01)
+    made.tick()
+    there = np.clip(HOME + 0.4, TASK.robot.lower, TASK.robot.upper)
+    made.on_joints(TICK, NAMES, there)
+    assert made.holding and made.why == 'the measured pose jumped'
+    np.testing.assert_allclose(made.tick(), np.float32(there), atol=1e-6)
+
+
+def test_motion_at_the_speed_limit_is_no_jump() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.2)
+    made.tick()
+    for tick in range(1, 5):
+        made.on_joints(tick * TICK, NAMES, HOME + tick * 1e-9 * TICK * TASK.robot.velocity)
+    assert not made.holding
