@@ -19,7 +19,6 @@ from resfit_policy.task import ConfigError, Robot
 
 QUIET = 0.2  # s without commands, or without joint states of the hardware, after which the robot holds
 SETTLE = 0.3  # s that a jump of the measured pose must be past
-NO_STATES = 'no joint_states yet'
 NEAR = 0.15  # rad between commanded and measured pose up to which the streamer may take over
 
 
@@ -93,6 +92,11 @@ class Guard:
         self._command: Float | None = None
         self._measured: tuple[int, Float] | None = None  # ns, rad
 
+    @property
+    def pose_known(self) -> bool:
+        """Every joint's position has been measured, and is a number."""
+        return self._measured is not None
+
     def on_active(self, active: Collection[str]) -> None:
         """Names of the active controllers, as the manager says them."""
         self._active = frozenset(active)
@@ -137,7 +141,7 @@ class Guard:
         if self.feedback and now - self._fed > QUIET:
             return 'the hardware sends no joint states'
         if self._measured is None:
-            return NO_STATES
+            return 'no joint_states yet'
         if now - self._jumped < SETTLE:
             return 'the measured pose jumped'
         if now - self._commanded > QUIET:

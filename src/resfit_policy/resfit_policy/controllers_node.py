@@ -22,7 +22,7 @@ from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from resfit_policy.controllers import NO_STATES, Controllers, Guard
+from resfit_policy.controllers import Controllers, Guard
 from resfit_policy.convert import stamp_ns
 from resfit_policy.manager import Manager
 from resfit_policy.ros import COMMAND, LATCHED, SENSOR, declare, param, run_node
@@ -69,7 +69,7 @@ class ControllersNode(Node):
         manager = Manager(self, parameters.manager, parameters.patience)
         manager.check(self.task)
         manager.load(self.names, self.task.robot)
-        manager.hold(self.names, lambda: self.guard.obstacle(monotonic()) != NO_STATES)
+        manager.hold(self.names, lambda: self.guard.pose_known)
         self.guard.on_feedback(monotonic())
         self.guard.switched(monotonic(), {self.names.states, self.names.hold}, {self.names.stream})
         self.get_logger().info('holding the measured pose; limits are enforced')
@@ -102,7 +102,10 @@ class ControllersNode(Node):
         positions = None
         if not self.guard.streaming:
             message = deserialize_message(data, self.kind)
-            positions = message.data if self.parameters.controller == 'position' else message.points[-1].positions
+            if self.parameters.controller == 'position':
+                positions = message.data
+            else:
+                positions = message.points[-1].positions if message.points else []
         self.guard.on_command(monotonic(), positions)
 
     def on_stop(self, message: Bool) -> None:
@@ -116,7 +119,7 @@ class ControllersNode(Node):
         return response
 
     def look(self) -> None:
-        """Ask the manager for one thing at a time: to switch where that is due, else what is active."""
+        """Ask the manager for one thing at a time: four times a second what is active, else to switch if due."""
         now = monotonic()
         why = self.guard.obstacle(now)
         if why != self.why:
@@ -128,6 +131,11 @@ class ControllersNode(Node):
                 self.pending.cancel()
                 self.pending = None
             return
+        if now - self.looked > LOOK:
+            self.looked = self.asked = now
+            self.pending = self.list.call_async(ListControllers.Request())
+            self.pending.add_done_callback(self.on_list)
+            return
         wanted = self.guard.switch(now)
         if wanted is not None:
             activate, deactivate = wanted
@@ -135,13 +143,9 @@ class ControllersNode(Node):
             request.strictness = SwitchController.Request.STRICT
             self.pending, self.asked = self.switch.call_async(request), now
             self.pending.add_done_callback(lambda future: self.on_switched(future, activate, deactivate))
-        elif now - self.looked > LOOK:
-            self.looked = self.asked = now
-            self.pending = self.list.call_async(ListControllers.Request())
-            self.pending.add_done_callback(self.on_list)
 
     def on_switched(self, future: Any, activated: list[str], deactivated: list[str]) -> None:
-        """The manager's answer; after a refusal the next look at what is active says what to ask for."""
+        """The manager's answer; after a refusal it is asked what is active, before anything else."""
         self.pending, self.looked = None, 0.0
         if future.cancelled():
             return

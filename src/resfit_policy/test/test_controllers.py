@@ -199,4 +199,6 @@ def test_unusable_joint_states_count_as_none() -> None:
     guard = Guard(ROBOT, Controllers(), feedback=False)
     for names, positions in ((NAMES[1:], HOME[1:]), (NAMES, np.full(29, np.nan)), (['other'] * 29, HOME)):
         guard.on_measured(0.0, 0, names, positions)
-        assert guard.obstacle(0.0) == 'no joint_states yet'
+        assert guard.obstacle(0.0) == 'no joint_states yet' and not guard.pose_known
+    guard.on_measured(0.0, 0, NAMES[::-1], HOME[::-1])
+    assert guard.pose_known
