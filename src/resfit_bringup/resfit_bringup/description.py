@@ -1,48 +1,57 @@
-"""The robot description (URDF with its ``<ros2_control>`` block) for mock hardware, simulation and robot.
+"""The robot description: a URDF with its ``<ros2_control>`` block, for mock hardware, simulation and robot.
 
-``description/vega.urdf.xacro`` adds the block to the vendor's URDF. What xacro cannot change in an included
-file is changed here: meshes get absolute addresses, so that RViz finds them; torso (at the angles of the
-tasks) and wheels are fixed, so that their frames need no joint states; limits become the tighter of the
-vendor's and the robot YAML's.
+Any robot's comes from a URDF file and its robot YAML (``resfit_bringup.ros2_control``). Vega's comes from the vendor's
+package: ``description/vega.urdf.xacro`` adds frames to it. What xacro cannot change in an included file is changed
+here: meshes get absolute addresses, so that RViz finds them; torso (at the angles of the tasks) and wheels are fixed,
+so that their frames need no joint states.
 """
 
 from __future__ import annotations
 
 import sys
 import xml.etree.ElementTree as ET
-from typing import Literal, get_args
 
 import xacro
 
+from resfit_bringup.ros2_control import add_ros2_control
 from resfit_bringup.share import share_folder
-from resfit_policy.task import Robot
-from resfit_sim.model import ROBOT_YAML, TORSO, URDF, load_robot
+from resfit_policy.task import ConfigError, Robot
+from resfit_sim.model import TORSO, URDF, load_robot
 from resfit_sim.simulation import HOME
 
-Hardware = Literal['mock', 'sim', 'robot']
+
+def robot_description(hardware: str, robot: Robot | None = None, urdf: str = '') -> str:
+    """The URDF as text. ``robot`` and ``urdf``, the path of its URDF or xacro file; without them, Vega's.
+
+    Raises ConfigError for a file that cannot be read, joints that do not fit, and an unknown ``hardware``.
+    """
+    vega, home = load_robot(), tuple(HOME)
+    if urdf:
+        element, home = read_urdf(urdf), ()
+    elif robot is None or robot.name == vega.name:
+        element = vega_urdf()
+    else:
+        raise ConfigError(f'the robot {robot.name} needs the path of its URDF file: launch argument urdf')
+    add_ros2_control(element, robot or vega, hardware, home)
+    return ET.tostring(element, encoding='unicode')
 
 
-def robot_description(hardware: str) -> str:
-    """The URDF as text. Raises ValueError for a hardware that is none of mock, sim and robot."""
-    if hardware not in get_args(Hardware):
-        raise ValueError(f'hardware "{hardware}" is not known; use one of {", ".join(get_args(Hardware))}')
-    arguments = {
-        'urdf': str(URDF),
-        'joints': str(ROBOT_YAML),
-        'home': ' '.join(f'{angle:g}' for angle in HOME),
-        'hardware': hardware,
-    }
+def read_urdf(path: str) -> ET.Element:
+    """A URDF or xacro file as an element. Raises ConfigError."""
+    try:
+        return ET.fromstring(xacro.process_file(path).toxml())
+    except Exception as error:  # noqa: BLE001 (xacro's own and expat's errors have no common kind)
+        raise ConfigError(f'cannot read the URDF {path}: {error}') from None
+
+
+def vega_urdf() -> ET.Element:
+    """Vega as the vendor describes it, with our frames, meshes found, torso and wheels fixed."""
     source = share_folder() / 'description' / 'vega.urdf.xacro'
-    robot = ET.fromstring(xacro.process_file(str(source), mappings=arguments).toxml())
-    _find_meshes(robot)
-    _fix_base(robot)
-    _tighten_limits(robot, load_robot())
-    return ET.tostring(robot, encoding='unicode')
-
-
-def _find_meshes(robot: ET.Element) -> None:
-    for mesh in robot.iter('mesh'):
+    element = ET.fromstring(xacro.process_file(str(source), mappings={'urdf': str(URDF)}).toxml())
+    for mesh in element.iter('mesh'):
         mesh.set('filename', (URDF.parent / mesh.attrib['filename']).as_uri())
+    _fix_base(element)
+    return element
 
 
 def _fix_base(robot: ET.Element) -> None:
@@ -61,17 +70,6 @@ def _fix_base(robot: ET.Element) -> None:
         for part in ('axis', 'limit'):
             for child in joint.findall(part):
                 joint.remove(child)
-
-
-def _tighten_limits(robot: ET.Element, task_robot: Robot) -> None:
-    limits = {joint.attrib['name']: joint.find('limit') for joint in robot.iterfind('joint')}
-    for joint in task_robot.joints:
-        limit = limits.get(joint.name)
-        if limit is None:
-            raise ValueError(f'{URDF}: no limits for {joint.name}, which {ROBOT_YAML} lists')
-        limit.set('lower', f'{max(float(limit.attrib["lower"]), joint.lower):g}')
-        limit.set('upper', f'{min(float(limit.attrib["upper"]), joint.upper):g}')
-        limit.set('velocity', f'{min(float(limit.attrib["velocity"]), joint.velocity):g}')
 
 
 if __name__ == '__main__':

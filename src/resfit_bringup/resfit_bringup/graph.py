@@ -12,8 +12,15 @@ from resfit_bringup.share import share_folder
 from resfit_learner.config import load_config
 from resfit_policy.task import ConfigError, load_task
 
-Hardware = Literal['sim', 'mock', 'robot']
-HARDWARE = ('sim', 'mock', 'robot')
+# direct: the simulation takes the streamer's commands itself. The others have a controller manager of ros2_control,
+# with mock hardware, the simulation or a robot behind it.
+Hardware = Literal['direct', 'mock', 'sim', 'robot']
+HARDWARE = ('direct', 'mock', 'sim', 'robot')
+# name of the controller that the streamer commands -> its command topic
+CONTROLLERS = {
+    'position': 'position_controller/commands',
+    'trajectory': 'trajectory_controller/joint_trajectory',
+}
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,12 @@ class Options:
     task: str = 'woolly_ball'
     seed: int = 0
     base: str = ''  # folder of the frozen base policy, or module:factory
-    hardware: Hardware = 'sim'
+    hardware: Hardware = 'direct'
+    controller: Literal['position', 'trajectory'] = 'position'  # with ros2_control: which one the streamer commands
+    urdf: str = ''  # with ros2_control: the robot's URDF or xacro file; '' is Vega's
     namespace: str = ''
-    use_sim_time: bool | None = None  # None: with hardware sim only
-    lockstep: bool = True  # simulation only: as fast as it goes; False is real time
+    use_sim_time: bool | None = None  # None: with hardware direct only
+    lockstep: bool = True  # hardware direct only: as fast as it goes; False is real time
     variant: str = 'unseen'  # simulation only: which objects
     vision: bool = False
     params_file: str = ''  # ROS parameter YAML that overrides the graph's
@@ -52,6 +61,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.hardware not in HARDWARE:
             raise ConfigError(f'hardware "{self.hardware}": choose one of {", ".join(HARDWARE)}')
+        if self.controller not in CONTROLLERS:
+            raise ConfigError(f'controller "{self.controller}": choose one of {", ".join(CONTROLLERS)}')
+        if self.hardware == 'direct' and (self.controller != 'position' or self.urdf):
+            raise ConfigError('controller and urdf are for ros2_control: choose hardware mock, sim or robot')
         if self.params_file and not Path(self.params_file).is_file():
             raise ConfigError(f'params_file {self.params_file} does not exist')
         if self.rviz and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
@@ -64,7 +77,17 @@ class Options:
     @property
     def sim_time(self) -> bool:
         """use_sim_time of every node."""
-        return self.hardware == 'sim' if self.use_sim_time is None else self.use_sim_time
+        return self.hardware == 'direct' if self.use_sim_time is None else self.use_sim_time
+
+    @property
+    def simulated(self) -> bool:
+        """There is a simulated scene, with an oracle and resets."""
+        return self.hardware in ('direct', 'sim')
+
+    @property
+    def in_lockstep(self) -> bool:
+        """The simulation waits for every command. With ros2_control it cannot: the manager keeps its own time."""
+        return self.hardware == 'direct' and self.lockstep
 
 
 @dataclass(frozen=True)
@@ -138,20 +161,19 @@ def _policy(options: Options, weights: str = '', explore: bool = False, pixels: 
         'explore': explore,
         'vision': options.vision,
         'pixels': pixels,
-        'max_age': 0.0 if options.hardware == 'sim' and options.lockstep else 0.1,
+        'max_age': 0.0 if options.in_lockstep else 0.1,
         'autostart': True,
     }
     return Process('resfit_policy', 'policy_node', 'policy_node', parameters, respawn=True, essential=False)
 
 
 def _reward(options: Options, *, arms: str, max_backlog: int = 0) -> Process:
-    simulated = options.hardware == 'sim'
     parameters = {
         'task': options.task,
         'seed': options.seed,
         'arms': arms,
-        'success_source': 'sim' if simulated else 'operator',
-        'reset': 'sim' if simulated else 'operator',
+        'success_source': 'sim' if options.simulated else 'operator',
+        'reset': 'sim' if options.simulated else 'operator',
         'max_steps': options.max_steps,
         'max_episodes': options.max_episodes,
         'max_backlog': max_backlog,
@@ -166,21 +188,22 @@ def _replay(options: Options) -> Process:
 
 def _body(options: Options) -> tuple[Process, ...]:
     """What stands for the robot, the streamer in front of it, and what shows or records it."""
-    simulated = options.hardware == 'sim'
-    lockstep = simulated and options.lockstep
+    lockstep, with_manager = options.in_lockstep, options.hardware != 'direct'
     processes: list[Process] = []
-    if simulated:
+    if options.simulated:
         parameters = {'task': options.task, 'variant': options.variant, 'vision': options.vision, 'lockstep': lockstep}
+        parameters['ros2_control'] = with_manager
         processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
-    else:
-        processes += _ros2_control(options)
-    streamer = {'task': options.task, 'lockstep': lockstep, 'autostart': True}
-    processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
-    if options.rviz or not simulated:
-        description = {'robot_description': _description(options.hardware)}
+    if options.rviz or with_manager:
+        description = {'robot_description': _description(options)}
         processes.append(
             Process('robot_state_publisher', 'robot_state_publisher', 'robot_state_publisher', description)
         )
+    if with_manager:
+        processes += _ros2_control(options)
+    streamer = {'task': options.task, 'lockstep': lockstep, 'autostart': True}
+    streamer |= {'controller': options.controller, 'commands': CONTROLLERS[options.controller]}
+    processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
     if options.rviz:
         config = str(share_folder() / 'config' / 'vega.rviz')
         processes.append(Process('rviz2', 'rviz2', 'rviz2', arguments=('-d', config), essential=False))
@@ -191,16 +214,18 @@ def _body(options: Options) -> tuple[Process, ...]:
 
 
 def _ros2_control(options: Options) -> list[Process]:
-    arguments = ('--ros-args', '--params-file', str(share_folder() / 'config' / 'controllers.yaml'))
-    manager = Process('controller_manager', 'ros2_control_node', 'controller_manager', arguments=arguments)
-    spawners = [
-        Process('controller_manager', 'spawner', f'spawn_{name}', arguments=(name,), essential=False)
-        for name in ('joint_state_broadcaster', 'vega_position_controller')
-    ]
-    return [manager, *spawners]
+    """The controller manager, and the node that brings up its controllers and watches them."""
+    settings = ('--ros-args', '--params-file', str(share_folder() / 'config' / 'controllers.yaml'))
+    # The manager hands its parameters on to its controllers, each of which commands the joints of every action.
+    joints = {'joints': list(load_task(options.task).robot.names)}
+    manager = Process('controller_manager', 'ros2_control_node', 'controller_manager', joints, settings)
+    watched = '' if options.hardware == 'mock' else 'hardware/joint_states'
+    parameters = {'task': options.task, 'controller': options.controller, 'feedback': watched}
+    return [manager, Process('resfit_policy', 'controllers_node', 'controllers_node', parameters)]
 
 
-def _description(hardware: Hardware) -> str:
+def _description(options: Options) -> str:
     from resfit_bringup.description import robot_description
 
-    return str(robot_description(hardware))
+    hardware = 'sim' if options.hardware == 'direct' else options.hardware
+    return str(robot_description(hardware, load_task(options.task).robot, options.urdf))

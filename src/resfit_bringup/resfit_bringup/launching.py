@@ -12,7 +12,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from resfit_bringup.graph import Graph, Options, Process
+from resfit_bringup.graph import CONTROLLERS, HARDWARE, Graph, Options, Process
 from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY, refuse_others
 from resfit_bringup.runs import new_run
 from resfit_policy.task import ConfigError
@@ -24,10 +24,17 @@ ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     'seed': ('0', 'seed of scenes, exploration and learning', ()),
     'base': ('', 'folder of the frozen base policy, or module:factory; empty: the simulated default', ()),
     'namespace': ('', 'namespace of all nodes and topics', ()),
-    'use_sim_time': ('auto', 'take the time from the clock topic; auto: with hardware sim', ('auto', 'true', 'false')),
+    'use_sim_time': ('auto', 'take time from the clock topic; auto: with hardware direct', ('auto', 'true', 'false')),
     'params_file': ('', 'ROS parameter YAML whose values go over the defaults', ()),
-    'hardware': ('sim', 'simulated Vega, mock ros2_control hardware, or the robot', ('sim', 'mock', 'robot')),
-    'lockstep': ('true', 'simulation: as fast as it goes; false: real time', ('true', 'false')),
+    'hardware': (
+        'direct',
+        'direct: the simulation, without ros2_control. With a controller manager: mock: commands are the state; '
+        'sim: the simulation behind it; robot: a bridge to the robot behind it (docs/ros2_control.md)',
+        HARDWARE,
+    ),
+    'controller': ('position', 'with ros2_control: the controller that the streamer commands', tuple(CONTROLLERS)),
+    'urdf': ('', "with ros2_control: the robot's URDF or xacro file; empty: Vega's", ()),
+    'lockstep': ('true', 'hardware direct: as fast as it goes; false: real time', ('true', 'false')),
     'variant': ('unseen', 'simulation: objects as demonstrated, or unseen by the base', ()),
     'vision': ('false', 'observe with the cameras of the task', ('true', 'false')),
     'rviz': ('false', 'show robot, cameras and markers in RViz', ('true', 'false')),
@@ -65,7 +72,7 @@ def describe(
 
         texts = {name: given(name) for name in arguments}
         if not texts['base']:
-            if texts['hardware'] != 'sim':
+            if texts['hardware'] not in ('direct', 'sim'):
                 raise ConfigError('launch argument base is required for a robot: ' + arguments['base'][1])
             texts |= fill(texts)
         texts['run_dir'] = texts['run_dir'] or str(new_run(texts['task'], int(texts['seed'])))

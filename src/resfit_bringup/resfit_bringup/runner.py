@@ -151,7 +151,7 @@ def find_executable(process: Process) -> list[str]:
     except PackageNotFoundError:
         raise ConfigError(
             f'{process.name} needs the ROS package {process.package}, which is not installed here: '
-            'install ROS 2 Jazzy with it, or choose hardware sim without rviz'
+            'install ROS 2 Jazzy with it, or choose hardware direct without rviz'
         ) from None
     path = prefix / 'lib' / process.package / process.executable
     if not path.exists():

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from resfit_bringup.description import robot_description
+from resfit_policy.controllers import Controllers, check_manager
 from resfit_policy.task import load_task, task_names
 from resfit_sim.model import TORSO, URDF, load_robot
 from resfit_sim.simulation import HOME
@@ -78,10 +79,12 @@ def test_commands_begin_at_home_except_on_a_robot(description):
     hardware, robot = description
     joints = ros2_control(robot).findall('joint')[:29]
     starts = [joint.findtext("command_interface/param[@name='initial_value']") for joint in joints]
+    states = [joint.findtext("state_interface/param[@name='initial_value']") for joint in joints]
     if hardware == 'robot':
         assert starts == [None] * 29  # nothing moves before the first command
     else:
         assert [float(start) for start in starts] == pytest.approx(HOME)
+    assert states == (starts if hardware == 'mock' else [None] * 29)  # not known until the hardware says so
 
 
 def test_every_mesh_exists_and_every_frame_hangs_on_world(description):
@@ -104,24 +107,22 @@ def test_only_actuated_and_mimic_joints_can_move(description):
     assert not moving & set(TORSO)
 
 
-def test_unknown_hardware_is_refused():
-    with pytest.raises(ValueError, match='mock, sim, robot'):
-        robot_description('real')
-
-
-def test_controllers_command_the_joints_of_every_action_in_its_order():
+def test_controllers_are_those_of_the_node_and_pass_its_checks():
     config = yaml.safe_load((PACKAGE / 'config' / 'controllers.yaml').read_text())
     manager = config['/**/controller_manager']['ros__parameters']
-    controllers = [name for name, value in manager.items() if isinstance(value, dict)]
-    assert manager['enforce_command_limits'] is True
+    controllers = {name: value for name, value in manager.items() if isinstance(value, dict)}
     for task in task_names():
-        assert manager['update_rate'] == load_task(task).command_hz
-    assert controllers == [name.removeprefix('/**/') for name in config if name != '/**/controller_manager']
+        check_manager(manager['enforce_command_limits'], manager['update_rate'], load_task(task).command_hz)
+    assert set(controllers) == {name.removeprefix('/**/') for name in config} - {'controller_manager'}
+    for names in (Controllers(), Controllers(stream='trajectory_controller')):
+        assert {names.stream, names.hold, names.states} <= set(controllers)
+        assert controllers[names.stream]['fallback_controllers'] == [names.hold]
+        hold = config[f'/**/{names.hold}']['ros__parameters']
+        assert hold['set_last_command_interface_value_as_state_on_activation'] is False  # the measured pose
     for name in controllers:
-        parameters = config[f'/**/{name}']['ros__parameters']
-        assert parameters['joints'] == list(ROBOT.names)
+        assert 'joints' not in config[f'/**/{name}']['ros__parameters']  # the graph gives them
     assert config['/**/joint_state_broadcaster']['ros__parameters']['interfaces'] == ['position', 'velocity']
-    assert config['/**/vega_position_controller']['ros__parameters']['interface_name'] == 'position'
+    assert config['/**/position_controller']['ros__parameters']['interface_name'] == 'position'
 
 
 def test_rviz_shows_robot_markers_and_every_camera_of_the_tasks():

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from resfit_bringup.graph import Graph, Options, Process, collect_graph, eval_graph, train_graph
+from resfit_bringup.graph import CONTROLLERS, Graph, Options, Process, collect_graph, eval_graph, train_graph
 from resfit_bringup.runner import find_executable, ros_arguments
-from resfit_bringup.share import share_folder
 from resfit_policy.task import ConfigError, load_task
 
 OURS = ('resfit_policy', 'resfit_learner', 'resfit_sim')
@@ -23,7 +22,7 @@ def graphs(**options: Any) -> list[Graph]:
     return [train_graph(made, demonstrations='/tmp/demos'), eval_graph(made, weights=''), collect_graph(made)]
 
 
-@pytest.mark.parametrize('hardware', ['sim', 'mock', 'robot'])
+@pytest.mark.parametrize('hardware', ['direct', 'mock', 'sim', 'robot'])
 def test_every_parameter_given_is_one_that_the_node_declares_and_of_its_type(hardware: str) -> None:
     for graph in graphs(hardware=hardware):
         for process in graph.processes:
@@ -49,12 +48,33 @@ def test_the_simulated_graph_has_the_nodes_of_the_design() -> None:
 
 def test_on_a_robot_ros2_control_takes_the_simulations_place() -> None:
     train = graphs(hardware='robot')[0]
-    names = {process.name for process in train.processes}
+    names = [process.name for process in train.processes]
     assert 'sim_node' not in names
-    assert {'controller_manager', 'spawn_vega_position_controller', 'robot_state_publisher'} <= names
+    assert {'robot_state_publisher', 'controller_manager', 'controllers_node'} <= set(names)
     assert train.named('streamer_node').parameters['lockstep'] is False
     assert train.named('policy_node').parameters['max_age'] > 0
     assert train.named('reward_node').parameters['reset'] == 'operator'
+    # ended in the opposite order: the streamer falls silent, the robot holds, the manager goes
+    assert names.index('controller_manager') < names.index('controllers_node') < names.index('streamer_node')
+
+
+def test_behind_ros2_control_the_simulation_keeps_real_time_and_is_watched() -> None:
+    train = graphs(hardware='sim')[0]
+    simulation = train.named('sim_node').parameters
+    assert simulation['ros2_control'] is True and simulation['lockstep'] is False
+    assert train.options.sim_time is False
+    assert train.named('reward_node').parameters['reset'] == 'sim'
+    assert train.named('controllers_node').parameters['feedback'] == 'hardware/joint_states'
+    assert graphs(hardware='mock')[0].named('controllers_node').parameters['feedback'] == ''
+
+
+@pytest.mark.parametrize('controller', ['position', 'trajectory'])
+def test_streamer_and_watch_speak_of_the_same_controller(controller: str) -> None:
+    graph = graphs(hardware='mock', controller=controller)[0]
+    streamer = graph.named('streamer_node').parameters
+    assert streamer['controller'] == graph.named('controllers_node').parameters['controller'] == controller
+    assert streamer['commands'].startswith(f'{controller}_controller/')
+    assert graph.named('controller_manager').parameters['joints'] == list(load_task('woolly_ball').robot.names)
 
 
 def test_a_remote_learner_is_left_to_the_other_machine() -> None:
@@ -74,14 +94,10 @@ def test_rviz_without_a_display_is_one_clear_error(monkeypatch: pytest.MonkeyPat
     assert all('rviz2' in {process.name for process in graph.processes} for graph in graphs(rviz=True))
 
 
-def test_the_controllers_joints_and_topic_are_those_of_the_graph() -> None:
-    controllers = yaml.safe_load((share_folder() / 'config' / 'controllers.yaml').read_text())
-    position = controllers['/**/vega_position_controller']['ros__parameters']
-    assert tuple(position['joints']) == load_task('woolly_ball').robot.names
+def test_simulation_and_streamer_speak_the_position_controllers_topic() -> None:
     for module in ('resfit_policy.streamer_node', 'resfit_sim.sim_node'):
         table = importlib.import_module(module).Parameters
-        assert table().commands == 'vega_position_controller/commands'  # where the controller listens
-    assert controllers['/**/controller_manager']['ros__parameters']['update_rate'] == 100
+        assert table().commands == CONTROLLERS['position']
 
 
 def test_parameters_travel_by_file_so_that_no_text_is_taken_for_a_number(tmp_path: Path) -> None:
@@ -93,7 +109,16 @@ def test_parameters_travel_by_file_so_that_no_text_is_taken_for_a_number(tmp_pat
 
 
 @pytest.mark.parametrize(
-    'options', [{'hardware': 'gazebo'}, {'task': 'no_such_task'}, {'params_file': '/nowhere.yaml'}]
+    'options',
+    [
+        {'hardware': 'gazebo'},
+        {'task': 'no_such_task'},
+        {'params_file': '/nowhere.yaml'},
+        {'controller': 'effort', 'hardware': 'mock'},
+        {'controller': 'trajectory'},
+        {'urdf': '/arm.urdf'},
+        {'urdf': '/nowhere.urdf', 'hardware': 'mock'},
+    ],
 )
 def test_impossible_options_are_refused_before_anything_starts(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

@@ -25,7 +25,7 @@ from resfit_policy.testing import Probe, isolated_domain
 
 TASK = load_task('woolly_ball')
 CONFIG = share_folder() / 'config'
-COMMANDS, STATES = 'vega_position_controller/commands', 'joint_states'
+COMMANDS, STATES = 'position_controller/commands', 'joint_states'
 # What the displays of RViz, and the controllers of ros2_controllers, subscribe to or publish.
 DISPLAYS = {
     'rviz_default_plugins/MarkerArray': 'visualization_msgs/msg/MarkerArray',
@@ -85,16 +85,16 @@ def test_the_position_controller_would_take_the_streamers_commands(graph: Heard)
     name = COMMANDS.partition('/')[0]  # a controller listens to ~/commands
     controller = controllers()[name]
     assert graph.types[COMMANDS] == [CONTROLLERS[controller['type']]]
-    assert len(graph.commands[-1].data) == len(controller['joints'])
+    assert len(graph.commands[-1].data) == len(TASK.robot.names)
     assert [item.node_name for item in graph.publishers[COMMANDS]] == ['streamer_node']
 
 
 def test_the_broadcaster_would_publish_what_the_simulation_does(graph: Heard) -> None:
     controller = controllers()['joint_state_broadcaster']
     assert graph.types[STATES] == [CONTROLLERS[controller['type']]]
-    assert list(graph.states[-1].name) == controller['joints'] == list(TASK.robot.names)
+    assert list(graph.states[-1].name) == list(TASK.robot.names)
     for interface in controller['interfaces']:
-        assert len(getattr(graph.states[-1], interface)) == len(controller['joints'])
+        assert len(getattr(graph.states[-1], interface)) == len(TASK.robot.names)
 
 
 @pytest.mark.parametrize('hardware', ['mock', 'sim', 'robot'])

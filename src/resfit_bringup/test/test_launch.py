@@ -45,7 +45,7 @@ def test_the_launch_actions_are_the_processes_of_the_graph() -> None:
 
     found = description('vega_train')
     context = LaunchContext()
-    given = {'run_dir': '/tmp/run', 'base': '/tmp/base', 'seed': '3', 'hardware': 'sim', 'demonstrations': '/tmp/d'}
+    given = {'run_dir': '/tmp/run', 'base': '/tmp/base', 'seed': '3', 'hardware': 'direct', 'demonstrations': '/tmp/d'}
     for item in found.get_launch_arguments():
         default = item.default_value[0].text if item.default_value else ''
         context.launch_configurations[item.name] = given.get(item.name, default)

@@ -14,12 +14,15 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension
 from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from resfit_policy.convert import stamp_ns
 from resfit_policy.ros import COMMAND, LATCHED, SENSOR, autostart, declare, param, run_node
 from resfit_policy.streamer import Positions
 from resfit_policy.streaming import Streamer
-from resfit_policy.task import load_task
+from resfit_policy.task import ConfigError, load_task
+
+MESSAGES = {'position': Float64MultiArray, 'trajectory': JointTrajectory}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Parameters:
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
     lockstep: bool = param(False, 'answer every tick of a lockstep simulation instead of keeping time')
-    commands: str = param('vega_position_controller/commands', 'command topic of the position controller')
+    controller: str = param('position', 'what the controller takes: position (an array) or trajectory (points)')
+    commands: str = param('position_controller/commands', 'command topic of the controller')
     autostart: bool = param(False, 'configure and activate without being asked')
 
 
@@ -38,6 +42,10 @@ class StreamerNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__('streamer_node')
         self.parameters = declare(self, Parameters)
+        if self.parameters.controller not in MESSAGES:
+            raise ConfigError(f'parameter controller must be one of {", ".join(MESSAGES)}')
+        if self.parameters.lockstep and self.parameters.controller != 'position':
+            raise ConfigError('lockstep needs controller position: a trajectory cannot say which tick it answers')
         self.task = load_task(self.parameters.task)
         self.streamer = Streamer(self.task)
         self.active = False
@@ -45,7 +53,7 @@ class StreamerNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Create the interfaces."""
         self.streamer = Streamer(self.task)
-        self.commands = self.create_publisher(Float64MultiArray, self.parameters.commands, COMMAND)
+        self.commands = self.create_publisher(MESSAGES[self.parameters.controller], self.parameters.commands, COMMAND)
         self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.resources = [
@@ -61,14 +69,16 @@ class StreamerNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to send commands, from the measured pose."""
+        """Start to send commands, from the pose measured now."""
+        stopped = self.streamer.stopped
+        self.streamer.restart()
+        if stopped:
+            self.streamer.stop()
         self.active = True
-        if not self.streamer.stopped:
-            self.streamer.restart()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop; the controller keeps the last command."""
+        """Stop. Without ros2_control the robot keeps the last command, else ``controllers_node`` makes it hold."""
         self.active = False
         return super().on_deactivate(state)
 
@@ -132,6 +142,11 @@ class StreamerNode(LifecycleNode):
 
     def send(self, command: Positions, label: str) -> None:
         """Publish one command, (A,) rad in the robot's joint order."""
+        if self.parameters.controller == 'trajectory':
+            point = JointTrajectoryPoint(positions=command.tolist())
+            point.time_from_start.nanosec = self.task.tick_ns  # there when the next point comes
+            self.commands.publish(JointTrajectory(joint_names=list(self.task.robot.names), points=[point]))
+            return
         message = Float64MultiArray(data=command.tolist())
         size = len(command)
         message.layout.dim.append(MultiArrayDimension(label=label, size=size, stride=size))

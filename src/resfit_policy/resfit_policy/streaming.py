@@ -12,6 +12,17 @@ from resfit_policy.sampler import NotReady, match_joints
 from resfit_policy.streamer import Interpolator, Positions
 from resfit_policy.task import Task
 
+JUMP = 0.2  # rad beyond what a joint can do at twice its speed limit: no motion looks like this
+
+
+def jumped(before: ArrayLike, after: ArrayLike, seconds: float, velocity: ArrayLike) -> bool:
+    """Were joints at ``before`` (A,) rad, and ``seconds`` later at ``after``, moved by something else than motion?
+
+    As a simulation's reset does, or an encoder that finds its place anew. ``velocity``: (A,) rad/s, the speed limits.
+    """
+    reach = 2 * np.asarray(velocity) * max(seconds, 0.0) + JUMP
+    return bool((np.abs(np.asarray(after, np.float64) - np.asarray(before, np.float64)) > reach).any())
+
 
 class Streamer:
     """Turns targets and joint states into commands.
@@ -48,8 +59,14 @@ class Streamer:
         if stamp < self._now:  # the clock went back: a restarted simulation, a bag played again
             self._target, self._begun, self._answered = None, -1, -1
             self.holding, self.why = True, 'time went back'
-        self._jumped |= not 0 <= stamp - self._now <= self.patience
+        before, gap = self._measured, not 0 <= stamp - self._now <= self.patience
+        seconds = 1e-9 * max(stamp - self._now, 0)
         self._measured, self._now = measured, stamp
+        moved = before is not None and jumped(before, measured, seconds, self.task.robot.velocity)
+        self._jumped |= gap or moved
+        if moved and not gap:
+            self._target = None
+            self.hold('the measured pose jumped')
 
     def on_target(self, stamp: int, names: Sequence[str], positions: ArrayLike) -> None:
         """Take a target; an unusable one is counted and makes the streamer hold."""
@@ -60,7 +77,7 @@ class Streamer:
         except NotReady as problem:
             self.refused += 1
             self._target = None
-            self._hold(f'target refused: {problem}')
+            self.hold(f'target refused: {problem}')
             return
         if stamp > self._begun and not self.stopped:  # a repeated target is no new one
             self._target = (stamp, target)
@@ -69,12 +86,12 @@ class Streamer:
         """Emergency stop: hold the pose measured now, whatever targets come."""
         if not self.stopped:
             self.stopped, self._target = True, None
-            self._hold('emergency stop')
+            self.hold('emergency stop')
 
     def restart(self) -> None:
         """Release the stop, or begin to command a robot that something else has moved: from the measured pose."""
         self.stopped, self._target, self._jumped = False, None, True
-        self._hold('no target yet')
+        self.hold('no target yet')
 
     def answer(self) -> tuple[int, Positions] | None:
         """Lockstep: the tick's stamp and its command, or None where none is due yet.
@@ -109,7 +126,7 @@ class Streamer:
             self._target = None
             self.why = 'target is stale'
         if self._target is None and not self.holding and self._now - self._begun > self.patience:
-            self._hold('targets stopped')
+            self.hold('targets stopped')
 
     def _begin(self) -> None:
         assert self._target is not None and self._measured is not None
@@ -118,14 +135,15 @@ class Streamer:
         self.interpolator.set_target(self._target[1])
         self._target, self.holding, self.why = None, False, ''
 
-    def _hold(self, why: str) -> None:
+    def hold(self, why: str) -> None:
         """Latch the pose measured now; the hold lasts until the next usable target."""
-        self.holding, self.why = True, why
+        self.holding, self.why = True, 'emergency stop' if self.stopped else why
         if self._measured is not None:
             self._land()
             self.interpolator.set_target(np.asarray(self._measured))
 
     def _land(self) -> None:
+        """Begin anew at the measured pose where the last command says nothing about the robot any more."""
         if self._jumped and self._measured is not None:
             self.interpolator.reset(self._measured)
             self._jumped = False

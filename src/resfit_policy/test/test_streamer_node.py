@@ -12,6 +12,7 @@ import pytest
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
 
 from resfit_policy.convert import set_stamp
 from resfit_policy.ros import COMMAND, LATCHED, SENSOR
@@ -21,7 +22,7 @@ from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 TASK = load_task('woolly_ball')
 NAMES = list(TASK.robot.names)
 HOME = np.clip(np.zeros(29), TASK.robot.lower, TASK.robot.upper)
-COMMANDS = 'vega_position_controller/commands'
+COMMANDS = 'position_controller/commands'
 
 
 @pytest.fixture
@@ -66,6 +67,22 @@ def test_real_time_commands_keep_their_rate_and_hold_when_targets_stop(tmp_path:
         assert 'Traceback' not in node.output
 
 
+def test_a_trajectory_controller_gets_a_point_per_tick(tmp_path: Path, probe: Probe) -> None:
+    topic = 'trajectory_controller/joint_trajectory'
+    parameters = {'controller': 'trajectory', 'commands': topic, 'autostart': True}
+    node = NodeProcess(tmp_path, 'resfit_policy', 'streamer_node', **parameters)
+    pose = ((TASK.robot.lower + TASK.robot.upper) / 2).astype(np.float32)
+    with nodes(node):
+        heard = probe.listen(JointTrajectory, topic, 100)
+        states = probe.node.create_publisher(JointState, 'joint_states', SENSOR)
+        probe.until(lambda: states.publish(joints(TASK.period_ns, pose)) or heard)
+        (point,) = heard[-1].points
+        assert list(heard[-1].joint_names) == NAMES
+        np.testing.assert_allclose(point.positions, pose, atol=1e-6)
+        assert point.time_from_start.nanosec == TASK.tick_ns and point.time_from_start.sec == 0
+        assert node.end() == 0
+
+
 def test_lockstep_gives_every_tick_one_command_that_names_it(tmp_path: Path, probe: Probe) -> None:
     node = NodeProcess(tmp_path, 'resfit_policy', 'streamer_node', autostart=True, lockstep=True)
     with nodes(node):
@@ -94,6 +111,8 @@ def test_lockstep_gives_every_tick_one_command_that_names_it(tmp_path: Path, pro
         ({'task': 'no_such_task'}, 'woolly_ball'),
         ({'tusk': 'woolly_ball'}, 'unknown parameter "tusk"'),
         ({'lockstep': 3}, 'expected bool'),
+        ({'controller': 'effort'}, 'position, trajectory'),
+        ({'controller': 'trajectory', 'lockstep': True}, 'lockstep needs controller position'),
     ],
 )
 def test_a_bad_parameter_is_one_clear_line_and_a_failure(tmp_path: Path, parameters: dict, said: str) -> None:

@@ -208,3 +208,30 @@ def test_every_command_is_finite_within_limits_and_near_the_last_one_or_the_meas
 
     drive()
     assert calls >= 100_000
+
+
+def test_before_the_first_target_the_measured_pose_is_commanded_and_not_zero() -> None:
+    made, pose = Streamer(TASK), ((TASK.robot.lower + TASK.robot.upper) / 2).astype(np.float32)
+    made.on_joints(0, NAMES, pose)
+    command = made.tick()
+    assert command is not None and made.why == 'no target yet'
+    np.testing.assert_allclose(command, pose, atol=1e-6)
+
+
+def test_a_jump_of_the_measured_pose_is_not_undone() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.01)
+    made.tick()
+    there = np.clip(HOME + 0.4, TASK.robot.lower, TASK.robot.upper)
+    made.on_joints(TICK, NAMES, there)
+    assert made.holding and made.why == 'the measured pose jumped'
+    np.testing.assert_allclose(made.tick(), np.float32(there), atol=1e-6)
+
+
+def test_motion_at_the_speed_limit_is_no_jump_also_when_joint_states_were_lost() -> None:
+    made = streamer()
+    made.on_target(0, NAMES, HOME + 0.2)
+    made.tick()
+    for tick in (1, 2, 12, 13):
+        made.on_joints(tick * TICK, NAMES, HOME + tick * 1e-9 * TICK * TASK.robot.velocity)
+    assert not made.holding

@@ -18,10 +18,12 @@ from resfit_msgs.msg import Reward
 from resfit_msgs.srv import ResetScene
 from resfit_policy.convert import set_stamp, to_array
 from resfit_policy.ros import COMMAND, EVENT, SENSOR, declare, param, run_node
+from resfit_policy.sampler import NotReady, match_joints
 from resfit_policy.task import ConfigError, load_task
 from resfit_sim.rendering import RenderError
 from resfit_sim.simulation import Simulation, SimulationError
 
+ENGAGE = 0.1  # rad between a command and the pose that it may take over
 RESET_TIME = 1_000_000_000  # ns that a reset takes: whoever holds something from before sees that it is old
 
 
@@ -33,7 +35,8 @@ class Parameters:
     variant: str = param('unseen', 'objects: demonstrated (those of the demonstrations) or unseen')
     lockstep: bool = param(True, 'advance one tick per command, as fast as commands come; off: real time')
     vision: bool = param(False, 'render the cameras of the task at every control step')
-    commands: str = param('vega_position_controller/commands', 'command topic to listen to')
+    commands: str = param('position_controller/commands', 'command topic to listen to')
+    ros2_control: bool = param(False, 'be the hardware behind ros2_control: hardware/joint_commands, in real time')
 
 
 class SimNode(Node):
@@ -42,22 +45,29 @@ class SimNode(Node):
     def __init__(self) -> None:
         super().__init__('sim_node')
         self.parameters = parameters = declare(self, Parameters)
+        if parameters.ros2_control and parameters.lockstep:
+            raise ConfigError('ros2_control keeps its own time: set lockstep to false')
         self.task = load_task(parameters.task)
         self.simulation = Simulation(self.task, parameters.variant)
         self.names = list(self.task.robot.names)
-        self.now = RESET_TIME  # ns, stamp of the current tick
+        self.now = self.time() if parameters.ros2_control else RESET_TIME  # ns, stamp of the current tick
+        self.engaged = False  # with ros2_control: commands have come near the measured pose since the last reset
         self.tick = 0  # since the last reset
         self.broken = False  # unstable: stands still until the next reset
         self.command = self.simulation.joint_positions().copy()
         self.advanced = monotonic()
 
         self.clock = self.create_publisher(ClockMessage, 'clock', COMMAND)
-        self.joints = self.create_publisher(JointState, 'joint_states', SENSOR)
+        behind = 'hardware/' if parameters.ros2_control else ''
+        self.joints = self.create_publisher(JointState, f'{behind}joint_states', SENSOR)
         self.poses = self.create_publisher(PoseArray, 'object_poses', SENSOR)
         self.oracle = self.create_publisher(Reward, 'oracle', EVENT)
         cameras = self.task.cameras if parameters.vision else ()
         self.cameras = {name: self.create_publisher(Image, f'{name}/image', SENSOR) for name in cameras}
-        self.create_subscription(Float64MultiArray, parameters.commands, self.on_command, COMMAND)
+        if parameters.ros2_control:
+            self.create_subscription(JointState, 'hardware/joint_commands', self.on_hardware_command, COMMAND)
+        else:
+            self.create_subscription(Float64MultiArray, parameters.commands, self.on_command, COMMAND)
         self.create_service(ResetScene, 'sim/reset', self.on_reset)
         period = 0.25 if parameters.lockstep else self.task.tick_ns * 1e-9
         look = self.repeat if parameters.lockstep else self.advance
@@ -79,6 +89,16 @@ class SimNode(Node):
         if self.parameters.lockstep:
             self.advance()
 
+    def on_hardware_command(self, message: JointState) -> None:
+        """Take a command of ros2_control. Like a drive that is switched on, it first waits for one near its pose."""
+        try:
+            command = match_joints(self.names, message.name, message.position)
+        except NotReady:  # not a number before the first command
+            return
+        self.engaged |= bool(np.abs(command - self.simulation.joint_positions()).max() < ENGAGE)
+        if self.engaged:
+            self.command[:] = command
+
     def advance(self) -> None:
         """One tick."""
         if self.broken:
@@ -90,8 +110,12 @@ class SimNode(Node):
             self.get_logger().error(f'{error}; standing still until the next reset')
             return
         self.tick += 1
-        self.now += self.task.tick_ns
+        self.now = self.time() if self.parameters.ros2_control else self.now + self.task.tick_ns
         self.publish()
+
+    def time(self) -> int:
+        """ns, of the node's clock: with ros2_control, whose joint states have that, there is no clock of its own."""
+        return int(self.get_clock().now().nanoseconds)
 
     def repeat(self) -> None:
         """Publish the tick again when nobody has answered it: a sample was lost, or a node has just come."""
@@ -101,10 +125,11 @@ class SimNode(Node):
     def on_reset(self, request: Any, response: Any) -> Any:
         """Put the scene into the start of a seed; time goes on."""
         self.simulation.reset(request.seed)
-        self.broken, self.tick = False, 0
-        self.now += RESET_TIME
+        self.broken, self.tick, self.engaged = False, 0, False
+        self.now = self.time() if self.parameters.ros2_control else self.now + RESET_TIME
         self.command[:] = self.simulation.joint_positions()
-        set_stamp(response.stamp, self.now)
+        # With ros2_control the controllers need that time to let go of the old pose.
+        set_stamp(response.stamp, self.now + (RESET_TIME if self.parameters.ros2_control else 0))
         response.success = True
         self.publish()
         return response
@@ -113,7 +138,7 @@ class SimNode(Node):
         """Publish the tick: everything that belongs to a control step first, joint states last."""
         self.advanced = monotonic()
         boundary = self.tick % self.task.ticks == 0
-        if boundary or not self.parameters.lockstep:
+        if (boundary or not self.parameters.lockstep) and not self.parameters.ros2_control:
             clock = ClockMessage()
             set_stamp(clock.clock, self.now)
             self.clock.publish(clock)
@@ -122,7 +147,10 @@ class SimNode(Node):
         simulation = self.simulation
         message = JointState(name=self.names)
         set_stamp(message.header.stamp, self.now)
-        message.position = to_array(simulation.joint_positions(), 'd')
+        positions = simulation.joint_positions()
+        if self.parameters.ros2_control:  # a joint 0.5 degrees beyond its limits ends the controller manager
+            positions = np.clip(positions, self.task.robot.lower, self.task.robot.upper)
+        message.position = to_array(positions, 'd')
         message.velocity = to_array(simulation.joint_velocities(), 'd')
         message.effort = to_array(simulation.joint_efforts(), 'd')
         self.joints.publish(message)

@@ -22,7 +22,7 @@ from resfit_sim.rendering import _osmesa_works
 from resfit_sim.simulation import Simulation
 
 TASK = load_task('woolly_ball')
-COMMANDS = 'vega_position_controller/commands'
+COMMANDS = 'position_controller/commands'
 
 
 @pytest.fixture
@@ -136,3 +136,43 @@ def test_an_unknown_variant_is_one_clear_line(tmp_path: Path) -> None:
         node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', variant='no_such')
         assert node.wait() == 2
     assert node.output.startswith('error: ') and 'unseen' in node.output
+
+
+def test_behind_ros2_control_it_follows_commands_by_name_once_they_come_near_its_pose(
+    tmp_path: Path, probe: Probe
+) -> None:
+    node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', lockstep=False, ros2_control=True)
+    with nodes(node):
+        joints = probe.listen(JointState, 'hardware/joint_states', SENSOR)
+        others = [probe.listen(JointState, 'joint_states', SENSOR), probe.listen(Clock, 'clock', COMMAND)]
+        commands = probe.node.create_publisher(JointState, 'hardware/joint_commands', COMMAND)
+        probe.until(lambda: commands.get_subscription_count() and joints, 30.0)
+        wall = probe.node.get_clock().now().nanoseconds
+        response = probe.call(ResetScene, 'sim/reset', ResetScene.Request(seed=3))
+        assert stamp_ns(response.stamp) > wall, 'the episode would begin before the controllers have let go'
+        names = list(TASK.robot.names)
+        pose = dict(zip(names, joints[-1].position, strict=True))
+
+        def send(offset: float, seconds: float) -> float:
+            """Command the left elbow away from its pose, joints in another order; how far it got, in rad."""
+            goal = {name: pose[name] + offset * (name == 'L_arm_j4') for name in reversed(names)}
+            message = JointState(name=[*goal, 'L_th_j2'], position=list(goal.values()))
+            for _ in range(round(seconds / 0.02)):
+                commands.publish(message)
+                probe.spin(0.02)
+            return joints[-1].position[names.index('L_arm_j4')] - pose['L_arm_j4']
+
+        commands.publish(JointState(name=names, position=[np.nan] * 29))
+        assert abs(send(0.5, 0.6)) < 0.05, 'it followed a command from afar'
+        assert abs(send(0.0, 0.2)) < 0.05
+        assert send(0.3, 1.0) > 0.15
+        assert abs(stamp_ns(joints[-1].header.stamp) - probe.node.get_clock().now().nanoseconds) < 2e8
+        assert not any(others)
+        assert node.end() == 0
+
+
+def test_behind_ros2_control_there_is_no_lockstep(tmp_path: Path) -> None:
+    with isolated_domain():
+        node = NodeProcess(tmp_path, 'resfit_sim', 'sim_node', lockstep=True, ros2_control=True)
+        assert node.wait() == 2
+    assert 'set lockstep to false' in node.output

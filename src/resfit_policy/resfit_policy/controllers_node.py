@@ -1,0 +1,197 @@
+"""Brings up the controllers of ros2_control, refuses to act where they are not what they must be, and makes the
+robot hold its measured pose whenever the streamer may not command.
+
+It starts no process: the controller manager must run, with its hardware and ``config/controllers.yaml``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from resfit_policy.controllers import Controllers, Guard
+from resfit_policy.convert import stamp_ns
+from resfit_policy.manager import Manager
+from resfit_policy.ros import COMMAND, LATCHED, SENSOR, declare, param, run_node
+from resfit_policy.task import ConfigError, load_task
+
+try:
+    from controller_manager_msgs.srv import ListControllers, SwitchController
+except ImportError:  # the ROS wheels have none
+    SwitchController = None
+
+ANSWER = 5.0  # s within which the manager answers
+LOOK = 0.25  # s between two looks at what is active
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of the node."""
+
+    task: str = param('woolly_ball', 'task name, or path of a task YAML')
+    controller: str = param('position', 'which controller the streamer commands: position or trajectory')
+    manager: str = param('controller_manager', 'name of the controller manager')
+    feedback: str = param('hardware/joint_states', 'joint states of topic-based hardware, watched; empty: no watch')
+    emergency_stop: str = param('emergency_stop', 'latched topic (std_msgs/Bool) at whose true the robot holds')
+    patience: float = param(30.0, 's to wait at start for the manager, and again for joint states')
+
+
+class ControllersNode(Node):
+    """Thin shell around ``Guard``."""
+
+    def __init__(self) -> None:
+        super().__init__('controllers_node')
+        self.parameters = parameters = declare(self, Parameters)
+        if parameters.controller not in ('position', 'trajectory'):
+            raise ConfigError('parameter controller must be position or trajectory')
+        if SwitchController is None:
+            raise ConfigError('the package controller_manager_msgs is not installed here: it comes with ros2_control')
+        self.task = load_task(parameters.task)
+        self.names = Controllers(stream=f'{parameters.controller}_controller')
+        self.guard = Guard(self.task.robot, self.names, bool(parameters.feedback))
+        self.pending: Any = None  # the one request that the manager has not answered yet
+        self.asked = self.looked = 0.0  # s, monotonic
+        self.why = ''
+        self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
+        manager = Manager(self, parameters.manager, parameters.patience)
+        manager.check(self.task)
+        manager.load(self.names, self.task.robot)
+        manager.hold(self.names, lambda: self.guard.pose_known)
+        self.guard.on_feedback(monotonic())
+        self.guard.switched(monotonic(), {self.names.states, self.names.hold}, {self.names.stream})
+        self.get_logger().info('holding the measured pose; limits are enforced')
+        position = parameters.controller == 'position'
+        self.kind = Float64MultiArray if position else JointTrajectory
+        topic = f'{self.names.stream}/{"commands" if position else "joint_trajectory"}'
+        self.create_subscription(self.kind, topic, self.on_command, COMMAND, raw=True)
+        if parameters.feedback:
+            self.create_subscription(JointState, parameters.feedback, self.on_feedback, SENSOR, raw=True)
+        self.create_subscription(Bool, parameters.emergency_stop, self.on_stop, LATCHED)
+        self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
+        self.create_service(Trigger, 'controllers/resume', self.on_resume)
+        self.switch = self.create_client(SwitchController, f'{parameters.manager}/switch_controller')
+        self.list = self.create_client(ListControllers, f'{parameters.manager}/list_controllers')
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(0.02, self.look, clock=steady)
+        self.create_timer(1.0, self.report, clock=steady)
+
+    def on_joints(self, message: JointState) -> None:
+        """The broadcaster's joint states."""
+        stamp = stamp_ns(message.header.stamp)
+        self.guard.on_measured(monotonic(), stamp, message.name, message.position)
+
+    def on_feedback(self, message: bytes) -> None:
+        """The hardware's joint states; the broadcaster has what is in them."""
+        self.guard.on_feedback(monotonic())
+
+    def on_command(self, data: bytes) -> None:
+        """A command of the streamer; looked into only while it has no effect."""
+        positions = None
+        if not self.guard.streaming:
+            message = deserialize_message(data, self.kind)
+            if self.parameters.controller == 'position':
+                positions = message.data
+            else:
+                positions = message.points[-1].positions if message.points else []
+        self.guard.on_command(monotonic(), positions)
+
+    def on_stop(self, message: Bool) -> None:
+        """Emergency stop."""
+        self.guard.stopped = message.data
+
+    def on_resume(self, request: Any, response: Any) -> Any:
+        """Somebody says that the cause of the fault is gone."""
+        response.success, response.message = bool(self.guard.fault), self.guard.fault or 'there is no fault'
+        self.guard.resume()
+        return response
+
+    def look(self) -> None:
+        """Ask the manager for one thing at a time: four times a second what is active, else to switch if due."""
+        now = monotonic()
+        why = self.guard.obstacle(now)
+        if why != self.why:
+            self.get_logger().info(f'holding: {why}' if why else 'the streamer may command')
+            self.why = why
+        if self.pending is not None:
+            if now - self.asked > ANSWER:
+                self.guard.fault = 'the controller manager does not answer'
+                self.pending.cancel()
+                self.pending = None
+            return
+        if now - self.looked > LOOK:
+            self.looked = self.asked = now
+            self.pending = self.list.call_async(ListControllers.Request())
+            self.pending.add_done_callback(self.on_list)
+            return
+        wanted = self.guard.switch(now)
+        if wanted is not None:
+            activate, deactivate = wanted
+            request = SwitchController.Request(activate_controllers=activate, deactivate_controllers=deactivate)
+            request.strictness = SwitchController.Request.STRICT
+            self.pending, self.asked = self.switch.call_async(request), now
+            self.pending.add_done_callback(lambda future: self.on_switched(future, activate, deactivate))
+
+    def on_switched(self, future: Any, activated: list[str], deactivated: list[str]) -> None:
+        """The manager's answer; after a refusal it is asked what is active, before anything else."""
+        self.pending, self.looked = None, 0.0
+        if future.cancelled():
+            return
+        if future.result().ok:
+            self.guard.switched(monotonic(), activated, deactivated)
+        else:
+            self.get_logger().error(f'no switch to {activated} from {deactivated}: {future.result().message}')
+
+    def on_list(self, future: Any) -> None:
+        """What is active."""
+        self.pending = None
+        if not future.cancelled():
+            self.guard.on_active([item.name for item in future.result().controller if item.state == 'active'])
+
+    def report(self) -> None:
+        """Publish diagnostics."""
+        guard, why = self.guard, self.guard.obstacle(monotonic())
+        bad = DiagnosticStatus.ERROR if guard.fault else DiagnosticStatus.WARN
+        status = DiagnosticStatus(
+            name=f'{self.get_name()}: controllers',
+            level=bad if why else DiagnosticStatus.OK,
+            message=f'holding the measured pose: {why}' if why else 'streaming',
+            values=[KeyValue(key='controller', value=self.names.stream if guard.streaming else self.names.hold)],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self.diagnostics.publish(message)
+
+
+def hold_at_end(node: ControllersNode) -> None:
+    """The streamer's controller goes before its manager does. The node's own context is shut down by the signal."""
+    if not node.guard.streaming:
+        return
+    context = Context()
+    rclpy.init(context=context)
+    last = rclpy.create_node('controllers_end', context=context, namespace=node.get_namespace())
+    executor = SingleThreadedExecutor(context=context)
+    client = last.create_client(SwitchController, f'{node.parameters.manager}/switch_controller')
+    request = SwitchController.Request(strictness=SwitchController.Request.BEST_EFFORT)
+    request.activate_controllers, request.deactivate_controllers = [node.names.hold], [node.names.stream]
+    if client.wait_for_service(timeout_sec=2.0):
+        executor.add_node(last)
+        executor.spin_until_future_complete(client.call_async(request), timeout_sec=2.0)
+    rclpy.shutdown(context=context)
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(ControllersNode, hold_at_end)
