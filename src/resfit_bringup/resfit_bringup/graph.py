@@ -14,6 +14,7 @@ from resfit_policy.task import ConfigError, load_task
 
 Hardware = Literal['sim', 'mock', 'robot']
 HARDWARE = ('sim', 'mock', 'robot')
+GHOSTS = ('base_target', 'target')  # topics of joint targets that RViz can show as a robot
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def _body(options: Options) -> tuple[Process, ...]:
     lockstep = simulated and options.lockstep
     processes: list[Process] = []
     if simulated:
-        parameters = {'task': options.task, 'variant': options.variant, 'vision': options.vision, 'lockstep': lockstep}
+        cameras = options.vision or options.rviz  # what RViz shows is drawn, whether the policy looks or not
+        parameters = {'task': options.task, 'variant': options.variant, 'vision': cameras, 'lockstep': lockstep}
         processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
     else:
         processes += _ros2_control(options)
@@ -182,12 +184,40 @@ def _body(options: Options) -> tuple[Process, ...]:
             Process('robot_state_publisher', 'robot_state_publisher', 'robot_state_publisher', description)
         )
     if options.rviz:
-        config = str(share_folder() / 'config' / 'vega.rviz')
-        processes.append(Process('rviz2', 'rviz2', 'rviz2', arguments=('-d', config), essential=False))
+        processes += _watching(options)
     if options.record:
         arguments = ('bag', 'record', '--all', '--storage', 'mcap', '--output', str(options.run_dir / 'bag'))
         processes.append(Process('', 'ros2', 'bag', arguments=arguments, essential=False))
     return tuple(processes)
+
+
+def _watching(options: Options) -> list[Process]:
+    """RViz, what it shows beside the robot, and a ghost of the robot at each target: the base's, the executed one.
+
+    A ghost is a second set of frames, whose names begin with the target's topic.
+    """
+    config = str(share_folder() / 'config' / 'vega.rviz')
+    processes = [
+        Process('resfit_policy', 'watch_node', 'watch_node', {'task': options.task}, essential=False),
+        Process('rviz2', 'rviz2', 'rviz2', arguments=('-d', config), essential=False),
+    ]
+    for target in GHOSTS:
+        parameters = {'robot_description': _description(options.hardware), 'frame_prefix': f'{target}/'}
+        topics = {'joint_states': target, 'robot_description': f'{target}/robot_description'}
+        remapped = [word for topic, other in topics.items() for word in ('-r', f'{topic}:={other}')]
+        root = ('--frame-id', 'world', '--child-frame-id', f'{target}/world')
+        processes += [
+            Process(
+                'robot_state_publisher',
+                'robot_state_publisher',
+                f'{target}_ghost',
+                parameters,
+                ('--ros-args', *remapped),
+                essential=False,
+            ),
+            Process('tf2_ros', 'static_transform_publisher', f'{target}_root', arguments=root, essential=False),
+        ]
+    return processes
 
 
 def _ros2_control(options: Options) -> list[Process]:

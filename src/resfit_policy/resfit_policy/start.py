@@ -29,3 +29,7 @@ def reward_node() -> None:
 
 def streamer_node() -> None:
     start('resfit_policy.streamer_node')
+
+
+def watch_node() -> None:
+    start('resfit_policy.watch_node')
