@@ -24,6 +24,7 @@ setup(
             'policy_node = resfit_policy.start:policy_node',
             'reward_node = resfit_policy.start:reward_node',
             'streamer_node = resfit_policy.start:streamer_node',
+            'watch_node = resfit_policy.start:watch_node',
         ]
     },
 )

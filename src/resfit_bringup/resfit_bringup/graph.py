@@ -21,6 +21,7 @@ CONTROLLERS = {
     'position': 'position_controller/commands',
     'trajectory': 'trajectory_controller/joint_trajectory',
 }
+GHOSTS = ('base_target', 'target')  # topics of joint targets that RViz can show as a robot
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,8 @@ def _body(options: Options) -> tuple[Process, ...]:
     lockstep, with_manager = options.in_lockstep, options.hardware != 'direct'
     processes: list[Process] = []
     if options.simulated:
-        parameters = {'task': options.task, 'variant': options.variant, 'vision': options.vision, 'lockstep': lockstep}
+        cameras = options.vision or options.rviz  # what RViz shows is drawn, whether the policy looks or not
+        parameters = {'task': options.task, 'variant': options.variant, 'vision': cameras, 'lockstep': lockstep}
         parameters['ros2_control'] = with_manager
         processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
     if options.rviz or with_manager:
@@ -205,12 +207,40 @@ def _body(options: Options) -> tuple[Process, ...]:
     streamer |= {'controller': options.controller, 'commands': CONTROLLERS[options.controller]}
     processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
     if options.rviz:
-        config = str(share_folder() / 'config' / 'vega.rviz')
-        processes.append(Process('rviz2', 'rviz2', 'rviz2', arguments=('-d', config), essential=False))
+        processes += _watching(options)
     if options.record:
         arguments = ('bag', 'record', '--all', '--storage', 'mcap', '--output', str(options.run_dir / 'bag'))
         processes.append(Process('', 'ros2', 'bag', arguments=arguments, essential=False))
     return tuple(processes)
+
+
+def _watching(options: Options) -> list[Process]:
+    """RViz, what it shows beside the robot, and a ghost of the robot at each target: the base's, the executed one.
+
+    A ghost is a second set of frames, whose names begin with the target's topic.
+    """
+    config = str(share_folder() / 'config' / 'vega.rviz')
+    processes = [
+        Process('resfit_policy', 'watch_node', 'watch_node', {'task': options.task}, essential=False),
+        Process('rviz2', 'rviz2', 'rviz2', arguments=('-d', config), essential=False),
+    ]
+    for target in GHOSTS:
+        parameters = {'robot_description': _description(options), 'frame_prefix': f'{target}/'}
+        topics = {'joint_states': target, 'robot_description': f'{target}/robot_description'}
+        remapped = [word for topic, other in topics.items() for word in ('-r', f'{topic}:={other}')]
+        root = ('--frame-id', 'world', '--child-frame-id', f'{target}/world')
+        processes += [
+            Process(
+                'robot_state_publisher',
+                'robot_state_publisher',
+                f'{target}_ghost',
+                parameters,
+                ('--ros-args', *remapped),
+                essential=False,
+            ),
+            Process('tf2_ros', 'static_transform_publisher', f'{target}_root', arguments=root, essential=False),
+        ]
+    return processes
 
 
 def _ros2_control(options: Options) -> list[Process]:

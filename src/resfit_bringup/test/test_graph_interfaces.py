@@ -1,4 +1,4 @@
-"""What controllers, robot description and RViz are configured for is what the running graph speaks."""
+"""What controllers and robot description are configured for is what the running graph speaks."""
 
 from __future__ import annotations
 
@@ -8,29 +8,22 @@ from typing import Any
 
 import pytest
 import yaml
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
-from visualization_msgs.msg import MarkerArray
 
 from resfit_bringup.description import robot_description
 from resfit_bringup.graph import Options, collect_graph
 from resfit_bringup.runner import Runner
 from resfit_bringup.share import share_folder
-from resfit_policy.ros import COMMAND, LATCHED, SENSOR
+from resfit_policy.ros import COMMAND, SENSOR
 from resfit_policy.task import load_task
 from resfit_policy.testing import Probe, isolated_domain
 
 TASK = load_task('woolly_ball')
 CONFIG = share_folder() / 'config'
 COMMANDS, STATES = 'position_controller/commands', 'joint_states'
-# What the displays of RViz, and the controllers of ros2_controllers, subscribe to or publish.
-DISPLAYS = {
-    'rviz_default_plugins/MarkerArray': 'visualization_msgs/msg/MarkerArray',
-    'rviz_default_plugins/Image': 'sensor_msgs/msg/Image',
-}
+# What the controllers of ros2_controllers subscribe to or publish.
 CONTROLLERS = {
     'forward_command_controller/ForwardCommandController': 'std_msgs/msg/Float64MultiArray',
     'joint_state_broadcaster/JointStateBroadcaster': 'sensor_msgs/msg/JointState',
@@ -45,10 +38,9 @@ class Heard:
             return probe.listen(kind, f'{namespace}/{topic}', qos)
 
         self.states, self.commands = listen(JointState, STATES, SENSOR), listen(Float64MultiArray, COMMANDS, COMMAND)
-        self.markers, self.poses = listen(MarkerArray, 'markers', LATCHED), listen(PoseArray, 'object_poses', SENSOR)
+        self.poses = listen(PoseArray, 'object_poses', SENSOR)
         self.images = {camera: listen(Image, f'{camera}/image', SENSOR) for camera in TASK.cameras}
-        diagnostics = listen(DiagnosticArray, 'diagnostics', 10)
-        wanted = [self.states, self.commands, self.markers, self.poses, diagnostics, *self.images.values()]
+        wanted = [self.states, self.commands, self.poses, *self.images.values()]
         probe.until(lambda: all(wanted), 60.0, 'a message of each kind')
         prefix = f'/{namespace}/'
         self.types = {
@@ -106,25 +98,7 @@ def test_the_description_has_the_joints_and_frames_of_the_graphs_messages(graph:
     assert commanded == list(graph.states[-1].name)
     links = {link.attrib['name'] for link in robot.iterfind('link')}
     frames = {graph.poses[-1].header.frame_id, *(image[-1].header.frame_id for image in graph.images.values())}
-    frames |= {marker.header.frame_id for marker in graph.markers[-1].markers}
     assert frames <= links
-
-
-def test_rviz_would_hear_every_topic_that_it_shows(graph: Heard) -> None:
-    config = yaml.safe_load((CONFIG / 'vega.rviz').read_text())['Visualization Manager']
-    shown = {}
-    for display in config['Displays']:
-        kind, topic = display['Class'], display.get('Topic')
-        if kind in DISPLAYS:
-            shown[topic['Value']] = kind
-            assert graph.types[topic['Value']] == [DISPLAYS[kind]]
-            for publisher in graph.publishers[topic['Value']]:
-                quality = publisher.qos_profile
-                if topic['Reliability Policy'] == 'Reliable':
-                    assert quality.reliability == ReliabilityPolicy.RELIABLE
-                if topic['Durability Policy'] == 'Transient Local':
-                    assert quality.durability == DurabilityPolicy.TRANSIENT_LOCAL
-    assert set(shown) == {'markers', *(f'{camera}/image' for camera in TASK.cameras)}
 
 
 def test_every_topic_of_a_namespaced_graph_is_in_its_namespace(graph: Heard) -> None:

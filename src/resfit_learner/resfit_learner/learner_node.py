@@ -25,6 +25,7 @@ from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.actor import config_hash
 from resfit_policy.base_policy import load_base, seen_by
 from resfit_policy.convert import read_episode_messages, to_array
+from resfit_policy.health import Health, State, disk_free_gb
 from resfit_policy.ros import LATCHED, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
@@ -82,6 +83,7 @@ class LearnerNode(Node):
         self.last_updates = self.learner.counters.updates
 
         self.refuse_second()  # once more: another may have started while this one read its demonstrations
+        self.health = Health(self, self.state, ('replay', 'weights', 'checkpoint'))
         self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
         self.status = self.create_publisher(LearnerStatus, 'learner/status', LATCHED)
         self.fetch = self.create_client(FetchEpisodes, 'replay/fetch')
@@ -104,6 +106,7 @@ class LearnerNode(Node):
 
     def on_replay(self, message: ReplayStatus) -> None:
         """The log has grown."""
+        self.health.saw('replay')
         self.newest = message.sequence
         self.pull()
 
@@ -158,6 +161,7 @@ class LearnerNode(Node):
         self.last_checkpoint, self.saved_updates = monotonic(), self.learner.counters.updates
         try:
             self.checkpoint = save_checkpoint(self.learner, self.folder / 'checkpoints')
+            self.health.saw('checkpoint')
         except OSError as error:
             self.get_logger().error(f'no checkpoint written: {error}')
 
@@ -170,6 +174,7 @@ class LearnerNode(Node):
         message.data = to_array(np.frombuffer(data, np.uint8), 'B')
         message.header.stamp = self.get_clock().now().to_msg()
         self.weights.publish(message)
+        self.health.saw('weights')
         self.last_publish, self.published_updates = monotonic(), counters.updates
 
     def beat(self) -> None:
@@ -180,6 +185,18 @@ class LearnerNode(Node):
         self.pull()
         self.publish_status()
         self.events.write(self.learner)
+
+    def state(self) -> State:
+        """For ``diagnostics``."""
+        learner, counters = self.learner, self.learner.counters
+        values = {
+            'update_hz': self.rate,
+            'updates_owed': learner.owed,
+            'entries_behind': self.newest - counters.sequence,
+            'weights_version': counters.version,
+            'disk_free_gb': disk_free_gb(self.folder),
+        }
+        return '', 'learning' if learner.owed else 'waiting for episodes', values
 
     def publish_status(self) -> None:
         """Say how far learning is."""

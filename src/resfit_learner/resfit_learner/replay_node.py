@@ -20,10 +20,12 @@ from resfit_msgs.msg import EpisodeRecord, EpisodeState, PolicyStep, ReplayStatu
 from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.convert import stamp_ns
 from resfit_policy.episode_log import Phase
+from resfit_policy.health import Health, State, disk_free_gb
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError
 
 CACHED = 16  # episodes served from memory
+LOW_DISK = 2.0  # GB left of the log's disk, below which to warn
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class ReplayNode(Node):
         self.ended = 0.0  # wall time at which the running episode's end was announced
         self.cache: OrderedDict[int, EpisodeRecord] = OrderedDict()  # by episode id
 
+        self.health = Health(self, self.state, ('step', 'reward', 'fetch'))
         self.status = self.create_publisher(ReplayStatus, 'replay/status', LATCHED)
         self.create_service(FetchEpisodes, 'replay/fetch', self.on_fetch)
         self.create_subscription(PolicyStep, STEP, self.on_step, LOG, raw=True)
@@ -68,6 +71,7 @@ class ReplayNode(Node):
 
     def on_step(self, raw: bytes) -> None:
         """Record a control step."""
+        self.health.saw('step')
         message = deserialize_message(raw, PolicyStep)
         recording = self.recording_of(message.episode_id)
         if recording is not None:
@@ -76,6 +80,7 @@ class ReplayNode(Node):
 
     def on_reward(self, raw: bytes) -> None:
         """Record a label, or append the correction of an earlier one."""
+        self.health.saw('reward')
         message = deserialize_message(raw, Reward)
         recording = self.recording_of(message.episode_id)
         if recording is not None:
@@ -150,6 +155,7 @@ class ReplayNode(Node):
 
     def on_fetch(self, request: Any, response: Any) -> Any:
         """Serve entries in order, from memory or from the bags."""
+        self.health.saw('fetch')
         try:
             for entry in self.log.after(request.after_sequence, max(1, request.max_episodes)):
                 whole = self.log.find(entry.episode_id)
@@ -189,6 +195,14 @@ class ReplayNode(Node):
         self.cache[record.episode.episode_id] = record
         while len(self.cache) > CACHED:
             self.cache.popitem(last=False)
+
+    def state(self) -> State:
+        """For ``diagnostics``."""
+        free = disk_free_gb(self.log.directory)
+        problem = f'{free:.1f} GB left for {self.log.directory}' if free < LOW_DISK else ''
+        doing = 'waiting' if self.recording is None else f'recording episode {self.recording.episode_id}'
+        values = {'sequence': self.log.sequence, 'episodes': len(self.log.closed), 'disk_free_gb': free}
+        return problem, doing, values
 
     def publish_status(self) -> None:
         """Say how far the log is."""

@@ -10,20 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseArray
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image, JointState
-from visualization_msgs.msg import MarkerArray
 
 from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
-from resfit_policy import convert, markers
+from resfit_policy import convert
 from resfit_policy.actor import config_hash, unpack_actor
 from resfit_policy.base_policy import load_base, seen_by
 from resfit_policy.convert import set_stamp, stamp_ns
-from resfit_policy.episode_log import Arm, Phase
+from resfit_policy.episode_log import Arm, Flag, Phase
 from resfit_policy.guard import Guard, GuardOptions
+from resfit_policy.health import Health, State
 from resfit_policy.pacing import Pacer
 from resfit_policy.ros import (
     COMMAND,
@@ -76,7 +74,6 @@ class PolicyNode(LifecycleNode):
         self.episode = EpisodeState()
         self.refused_weights = 0
         self.why = self.problem = ''
-        self.compute_ms: list[float] = []
         self.last_target: JointState | None = None
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -101,8 +98,6 @@ class PolicyNode(LifecycleNode):
         self.pacer = Pacer(task.period_ns, task.tick_ns, task.horizon)
         self.target = self.create_publisher(JointState, 'target', COMMAND)
         self.steps = self.create_publisher(PolicyStep, 'policy/step', LOG)
-        self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
-        self.markers = self.create_publisher(MarkerArray, 'markers', LATCHED)
         counted = (parameters.base_successes, parameters.base_episodes) if parameters.base_episodes else None
         self.guard = Guard(self, GuardOptions(parameters.authority, counted, parameters.learner_silence), self.on_guard)
         self.on_guard()
@@ -112,7 +107,7 @@ class PolicyNode(LifecycleNode):
         for camera in task.cameras if parameters.vision else ():
             self.create_subscription(Image, f'{camera}/image', partial(self.on_image, camera), SENSOR)
         self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
-        self.create_timer(1.0, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.health = Health(self, self.state, ('joint_states', 'step', 'clipped', 'held', 'weights'))
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,6 +143,7 @@ class PolicyNode(LifecycleNode):
     def on_joints(self, message: JointState) -> None:
         """Take joint states, the metronome of the control loop."""
         started = time.perf_counter()
+        self.health.saw('joint_states')
         stamp = stamp_ns(message.header.stamp)
         if stamp == self.sampler.stamp and self.last_target is not None:
             self.target.publish(self.last_target)  # the tick came again: whoever asks lost the target
@@ -164,6 +160,7 @@ class PolicyNode(LifecycleNode):
     def on_objects(self, message: PoseArray) -> None:
         """Take the objects' poses."""
         started = time.perf_counter()
+        self.health.saw('object_poses')
         poses = [
             (p.position.x, p.position.y, p.position.z, q.x, q.y, q.z, q.w)
             for p, q in ((pose, pose.orientation) for pose in message.poses)
@@ -174,6 +171,7 @@ class PolicyNode(LifecycleNode):
     def on_image(self, camera: str, message: Image) -> None:
         """Take one camera's image."""
         started = time.perf_counter()
+        self.health.saw(f'{camera}/image')
         try:
             image = convert.image_to_rgb(message, self.task.image_size)
         except ValueError as error:
@@ -201,7 +199,12 @@ class PolicyNode(LifecycleNode):
             target.position = record.executed_action.astype(np.float64).tolist()
             self.target.publish(target)
         record = replace(record, compute_ms=1e3 * (time.perf_counter() - started))
-        self.compute_ms.append(record.compute_ms)
+        self.health.took('compute', record.compute_ms)
+        self.health.saw('step')
+        if record.flags & Flag.CLIPPED:
+            self.health.saw('clipped')
+        if record.flags & Flag.HELD:
+            self.health.saw('held')
         self.steps.publish(convert.fill_step(PolicyStep(), self.episode.episode_id, record, ages))
 
     def on_weights(self, message: PolicyWeights) -> None:
@@ -215,6 +218,7 @@ class PolicyNode(LifecycleNode):
                 raise ConfigError('the message and the file in it disagree')
             self.runtime.set_weights(actor, exploration, version)
             self.guard.fallback.weights_taken()
+            self.health.saw('weights')
         except ConfigError as error:
             self.refused_weights += 1
             self.guard.fallback.weights_refused(str(error))
@@ -226,28 +230,18 @@ class PolicyNode(LifecycleNode):
         if self.guard.stopped:
             self.pacer.stop()
 
-    def report(self) -> None:
-        """Publish diagnostics and markers."""
-        slow = float(np.percentile(self.compute_ms, 99)) if self.compute_ms else 0.0
-        self.compute_ms.clear()
-        doing = 'stopped' if self.guard.stopped else 'acting' if self.pacer.running else 'waiting'
-        doing = f'the base acts alone: {self.guard.reason}' if self.guard.reason else doing
-        fine = not (self.why or self.runtime.why or self.guard.reason or self.guard.stopped)
-        status = DiagnosticStatus(
-            name=f'{self.get_name()}: control',
-            level=DiagnosticStatus.OK if fine else DiagnosticStatus.WARN,
-            message=f'no action: {self.why}' if self.why else self.runtime.why or doing,
-            values=[
-                KeyValue(key='compute_ms_p99', value=f'{slow:.2f}'),
-                KeyValue(key='weights_version', value=str(self.runtime.version)),
-                KeyValue(key='refused_weights', value=str(self.refused_weights)),
-                KeyValue(key='authority', value=f'{self.runtime.authority:.3f}'),
-            ],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self.diagnostics.publish(message)
-        self.markers.publish(markers.overview(self.task, self.sampler, self.episode, self.runtime))
+    def state(self) -> State:
+        """For ``diagnostics``."""
+        guard = self.guard
+        problem = f'no action: {self.why}' if self.why else self.runtime.why
+        problem = 'emergency stop' if guard.stopped else problem or guard.reason
+        doing = 'acting' if self.pacer.running else 'waiting'
+        values = {
+            'authority': guard.authority,
+            'weights_version': self.runtime.version,
+            'refused_weights': self.refused_weights,
+        }
+        return problem, doing, values
 
 
 def main() -> None:

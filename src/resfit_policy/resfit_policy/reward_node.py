@@ -19,6 +19,7 @@ from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.episode_log import Flag, Phase
 from resfit_policy.episode_machine import EpisodeMachine, Outcome, schedule
 from resfit_policy.flow import LearnerGate
+from resfit_policy.health import Health, State
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
@@ -64,6 +65,7 @@ class RewardNode(Node):
         self.done_since = 0.0
         self.stopped = False  # emergency stop
 
+        self.health = Health(self, self.state, ('step', 'verdict', 'learner', 'replay'))
         self.states = self.create_publisher(EpisodeState, 'episode', LATCHED)
         self.reward = self.create_publisher(Reward, 'reward', EVENT)
         if parameters.success_source == 'sim':
@@ -187,12 +189,14 @@ class RewardNode(Node):
 
     def on_oracle(self, message: Reward) -> None:
         """A verdict of the simulation's oracle or a classifier."""
+        self.health.saw('verdict')
         outcome = self.machine.on_verdict(stamp_ns(message.header.stamp), message.success)
         if outcome:
             self.end(outcome, message.source, message.confidence)
 
     def on_step(self, message: PolicyStep) -> None:
         """The policy's progress."""
+        self.health.saw('step')
         self.progress = monotonic()
         final = bool(message.flags & Flag.FINAL)
         stamp = stamp_ns(message.header.stamp)
@@ -234,21 +238,27 @@ class RewardNode(Node):
 
     def on_replay(self, message: ReplayStatus) -> None:
         """The log has changed: perhaps the next episode can begin."""
+        self.health.saw('replay')
         self.log = message
         self.look()
 
     def on_learner(self, message: LearnerStatus) -> None:
         """A heartbeat of the learner."""
+        self.health.saw('learner')
         self.gate.hear(message.backlog, message.sequence, monotonic())
         self.look()
+
+    def state(self) -> State:
+        """For ``diagnostics``."""
+        lacks = '' if self.done_since or self.machine.phase in (Phase.RUNNING, Phase.RESETTING) else self.missing()
+        return lacks and f'waiting for {lacks}', self.machine.phase.name.lower(), {'episode': self.machine.episode_id}
 
     def publish_state(self, stamp: int, length: int = 0) -> None:
         """Publish the machine's state."""
         machine = self.machine
-        message = EpisodeState(
-            episode_id=machine.episode_id, task=self.task.name, phase=int(machine.phase), step=length
-        )
-        message.horizon, message.arm, message.seed = self.task.horizon, int(machine.start.arm), machine.start.seed
+        message = EpisodeState(episode_id=machine.episode_id, task=self.task.name, phase=int(machine.phase))
+        message.step, message.horizon = length, self.task.horizon
+        message.arm, message.seed = int(machine.start.arm), machine.start.seed
         set_stamp(message.header.stamp, stamp)
         self.states.publish(message)
 

@@ -33,3 +33,7 @@ def streamer_node() -> None:
 
 def controllers_node() -> None:
     start('resfit_policy.controllers_node')
+
+
+def watch_node() -> None:
+    start('resfit_policy.watch_node')

@@ -6,9 +6,9 @@ Whatever happens to the policy's interpreter, commands stay smooth and the robot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import JointState
@@ -17,6 +17,7 @@ from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from resfit_policy.convert import stamp_ns
+from resfit_policy.health import Health, State
 from resfit_policy.ros import COMMAND, LATCHED, SENSOR, autostart, declare, param, run_node
 from resfit_policy.streamer import Positions
 from resfit_policy.streaming import Streamer
@@ -49,13 +50,13 @@ class StreamerNode(LifecycleNode):
         self.task = load_task(self.parameters.task)
         self.streamer = Streamer(self.task)
         self.active = False
+        self.sent = 0.0  # wall time of the last command
+        self.health = Health(self, self.state, ('joint_states', 'target', 'command'))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Create the interfaces."""
         self.streamer = Streamer(self.task)
         self.commands = self.create_publisher(MESSAGES[self.parameters.controller], self.parameters.commands, COMMAND)
-        self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.resources = [
             self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR),
             self.create_subscription(JointState, 'target', self.on_target, COMMAND),
@@ -63,8 +64,9 @@ class StreamerNode(LifecycleNode):
         self.stop = self.create_publisher(Bool, 'emergency_stop', LATCHED)
         self.resources.append(self.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED))
         self.stopping = self.create_service(SetBool, 'set_emergency_stop', self.on_set_stop)
-        self.timers_made = [self.create_timer(1.0, self.report, clock=steady)]
+        self.timers_made = []
         if not self.parameters.lockstep:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.timers_made.append(self.create_timer(self.task.tick_ns * 1e-9, self.on_tick, clock=steady))
         return TransitionCallbackReturn.SUCCESS
 
@@ -91,16 +93,17 @@ class StreamerNode(LifecycleNode):
         self.destroy_service(self.stopping)
         self.destroy_publisher(self.stop)
         self.destroy_publisher(self.commands)
-        self.destroy_publisher(self.diagnostics)
         return TransitionCallbackReturn.SUCCESS
 
     def on_joints(self, message: JointState) -> None:
         """Take the measured pose; in lockstep it is also the request for a command."""
+        self.health.saw('joint_states')
         self.streamer.on_joints(stamp_ns(message.header.stamp), message.name, message.position)
         self.answer()
 
     def on_target(self, message: JointState) -> None:
         """Take the policy's target."""
+        self.health.saw('target')
         self.streamer.on_target(stamp_ns(message.header.stamp), message.name, message.position)
         self.answer()
 
@@ -151,19 +154,17 @@ class StreamerNode(LifecycleNode):
         size = len(command)
         message.layout.dim.append(MultiArrayDimension(label=label, size=size, stride=size))
         self.commands.publish(message)
+        now = monotonic()
+        self.health.saw('command')
+        if self.sent:
+            self.health.took('command_period', 1e3 * (now - self.sent))
+        self.sent = now
 
-    def report(self) -> None:
-        """Publish diagnostics."""
-        holding = self.streamer.holding
-        status = DiagnosticStatus(
-            name=f'{self.get_name()}: stream',
-            level=DiagnosticStatus.WARN if holding else DiagnosticStatus.OK,
-            message=f'holding the measured pose: {self.streamer.why}' if holding else 'streaming',
-            values=[KeyValue(key='refused_targets', value=str(self.streamer.refused))],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self.diagnostics.publish(message)
+    def state(self) -> State:
+        """For ``diagnostics``."""
+        streamer = self.streamer
+        problem = f'holding the measured pose: {streamer.why}' if streamer.holding else ''
+        return problem, 'streaming', {'refused_targets': streamer.refused}
 
 
 def main() -> None:

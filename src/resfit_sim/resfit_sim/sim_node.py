@@ -17,6 +17,7 @@ from std_msgs.msg import Float64MultiArray
 from resfit_msgs.msg import Reward
 from resfit_msgs.srv import ResetScene
 from resfit_policy.convert import set_stamp, to_array
+from resfit_policy.health import Health, State
 from resfit_policy.ros import COMMAND, EVENT, SENSOR, declare, param, run_node
 from resfit_policy.sampler import NotReady, match_joints
 from resfit_policy.task import ConfigError, load_task
@@ -57,13 +58,14 @@ class SimNode(Node):
         self.command = self.simulation.joint_positions().copy()
         self.advanced = monotonic()
 
+        self.health = Health(self, self.state, ('command', 'tick', 'image'))
         self.clock = self.create_publisher(ClockMessage, 'clock', COMMAND)
         behind = 'hardware/' if parameters.ros2_control else ''
         self.joints = self.create_publisher(JointState, f'{behind}joint_states', SENSOR)
         self.poses = self.create_publisher(PoseArray, 'object_poses', SENSOR)
         self.oracle = self.create_publisher(Reward, 'oracle', EVENT)
         cameras = self.task.cameras if parameters.vision else ()
-        self.cameras = {name: self.create_publisher(Image, f'{name}/image', SENSOR) for name in cameras}
+        self.cameras = {camera: self.create_publisher(Image, f'{camera}/image', SENSOR) for camera in cameras}
         if parameters.ros2_control:
             self.create_subscription(JointState, 'hardware/joint_commands', self.on_hardware_command, COMMAND)
         else:
@@ -85,6 +87,7 @@ class SimNode(Node):
         label = message.layout.dim[0].label if message.layout.dim else ''
         if self.parameters.lockstep and label.isdigit() and int(label) != self.now:
             return
+        self.health.saw('command')
         self.command[:] = message.data
         if self.parameters.lockstep:
             self.advance()
@@ -109,6 +112,7 @@ class SimNode(Node):
             self.broken = True
             self.get_logger().error(f'{error}; standing still until the next reset')
             return
+        self.health.saw('tick')
         self.tick += 1
         self.now = self.time() if self.parameters.ros2_control else self.now + self.task.tick_ns
         self.publish()
@@ -172,9 +176,14 @@ class SimNode(Node):
             set_stamp(image.header.stamp, self.now)
             image.data = to_array(self.simulation.render(name, size, size), 'B')
             publisher.publish(image)
+            self.health.saw('image')
         verdict = Reward(success=self.simulation.success(), source=Reward.SIM, confidence=1.0)
         set_stamp(verdict.header.stamp, self.now)
         self.oracle.publish(verdict)
+
+    def state(self) -> State:
+        """For ``diagnostics``."""
+        return 'unstable: standing still until the next reset' if self.broken else '', 'simulating', {'tick': self.tick}
 
     def close(self) -> None:
         """Free the renderers."""
