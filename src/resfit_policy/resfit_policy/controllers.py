@@ -17,7 +17,7 @@ from resfit_policy.sampler import NotReady, match_joints
 from resfit_policy.streaming import jumped
 from resfit_policy.task import ConfigError, Robot
 
-QUIET = 0.2  # s without commands, or without joint states of the hardware, after which the robot holds
+QUIET = 0.2  # s without commands, or without joint states of the hardware, after which the robot holds (default)
 SETTLE = 0.3  # s that a jump of the measured pose must be past
 NEAR = 0.15  # rad between commanded and measured pose up to which the streamer may take over
 
@@ -80,9 +80,9 @@ def _some(names: Sequence[str]) -> str:
 class Guard:
     """Decides whether the streamer's controller may command. Times are seconds of a clock that never jumps."""
 
-    def __init__(self, robot: Robot, controllers: Controllers, feedback: bool) -> None:
-        """``feedback``: the hardware speaks by topic, and its joint states must keep coming."""
-        self.robot, self.controllers, self.feedback = robot, controllers, feedback
+    def __init__(self, robot: Robot, controllers: Controllers, feedback: bool, quiet: float = QUIET) -> None:
+        """``feedback``: the hardware speaks by topic, and its joint states must keep coming. ``quiet``: s."""
+        self.robot, self.controllers, self.feedback, self.quiet = robot, controllers, feedback, quiet
         self.streaming = False  # the streamer's controller was made active
         self.fault = ''  # ends by a deliberate act alone, ``resume``
         self.stopped = False  # emergency stop
@@ -138,13 +138,13 @@ class Guard:
             return self.fault
         if self.stopped:
             return 'emergency stop'
-        if self.feedback and now - self._fed > QUIET:
+        if self.feedback and now - self._fed > self.quiet:
             return 'the hardware sends no joint states'
         if self._measured is None:
             return 'no joint_states yet'
         if now - self._jumped < SETTLE:
             return 'the measured pose jumped'
-        if now - self._commanded > QUIET:
+        if now - self._commanded > self.quiet:
             return 'the streamer sends no commands'
         return '' if self.streaming else self._far()
 
@@ -168,7 +168,7 @@ class Guard:
         """
         names = self.controllers
         wanted = {names.states, names.hold if self.obstacle(now) else names.stream}
-        if self.feedback and now - self._fed > QUIET:
+        if self.feedback and now - self._fed > self.quiet:
             wanted.discard(names.states)
         activate = wanted - self._active
         deactivate = {names.states, names.hold, names.stream} & self._active - wanted

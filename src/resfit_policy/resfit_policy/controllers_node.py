@@ -46,6 +46,7 @@ class Parameters:
     manager: str = param('controller_manager', 'name of the controller manager')
     feedback: str = param('hardware/joint_states', 'joint states of topic-based hardware, watched; empty: no watch')
     emergency_stop: str = param('emergency_stop', 'latched topic (std_msgs/Bool) at whose true the robot holds')
+    quiet: float = param(0.2, 's without commands, or without joint states of the hardware, after which it holds')
     patience: float = param(30.0, 's to wait at start for the manager, and again for joint states')
 
 
@@ -61,7 +62,7 @@ class ControllersNode(Node):
             raise ConfigError('the package controller_manager_msgs is not installed here: it comes with ros2_control')
         self.task = load_task(parameters.task)
         self.names = Controllers(stream=f'{parameters.controller}_controller')
-        self.guard = Guard(self.task.robot, self.names, bool(parameters.feedback))
+        self.guard = Guard(self.task.robot, self.names, bool(parameters.feedback), parameters.quiet)
         self.pending: Any = None  # the one request that the manager has not answered yet
         self.asked = self.looked = 0.0  # s, monotonic
         self.why = ''
