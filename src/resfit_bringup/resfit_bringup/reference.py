@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+PARTS = {'resfit_policy.policy_node': ('resfit_policy.guard',)}  # modules that make interfaces for a node
 PACKAGES = ('resfit_policy', 'resfit_learner', 'resfit_sim')
 CALLS = {
     'create_publisher': 'publishes',
@@ -63,18 +64,21 @@ def node_modules() -> list[str]:
 def interfaces(module: ModuleType) -> list[Interface]:
     """What the calls in a node's source create, and its diagnostics."""
     found = {Interface('publishes', 'diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', 'reliable, newest 10')}
+    for part in PARTS.get(module.__name__, ()):
+        found.update(interfaces(importlib.import_module(part)))
     for call in ast.walk(ast.parse(inspect.getsource(module))):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr not in CALLS:
             continue
-        kind = getattr(module, _word(call.args[0]))
+        word = _word(call.args[0])
+        kind = getattr(module, word, None)
         quality = ''
         if call.func.attr in ('create_publisher', 'create_subscription'):
             # a publisher's third argument, a subscription's fourth
             depth = call.args[2 if call.func.attr == 'create_publisher' else 3]
             plain = isinstance(depth, ast.Constant)
             quality = f'reliable, newest {ast.unparse(depth)}' if plain else QUALITIES[_word(depth)]
-        package, folder = kind.__module__.split('.')[:2]
-        name = f'{package}/{folder}/{kind.__name__}'
+        package, folder = kind.__module__.split('.')[:2] if kind else ('controller_manager_msgs', 'srv')
+        name = f'{package}/{folder}/{word}'
         found.add(Interface(CALLS[call.func.attr], _name(call.args[1], module), name, quality))
     return sorted(found)
 

@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -24,6 +23,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from resfit_policy.controllers import Controllers, Guard
 from resfit_policy.convert import stamp_ns
+from resfit_policy.health import Health, State
 from resfit_policy.manager import Manager
 from resfit_policy.ros import COMMAND, LATCHED, SENSOR, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
@@ -66,6 +66,7 @@ class ControllersNode(Node):
         self.pending: Any = None  # the one request that the manager has not answered yet
         self.asked = self.looked = 0.0  # s, monotonic
         self.why = ''
+        self.health = Health(self, self.state, ('joint_states', 'command'))
         self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
         manager = Manager(self, parameters.manager, parameters.patience)
         manager.check(self.task)
@@ -74,23 +75,26 @@ class ControllersNode(Node):
         self.guard.on_feedback(monotonic())
         self.guard.switched(monotonic(), {self.names.states, self.names.hold}, {self.names.stream})
         self.get_logger().info('holding the measured pose; limits are enforced')
-        position = parameters.controller == 'position'
-        self.kind = Float64MultiArray if position else JointTrajectory
-        topic = f'{self.names.stream}/{"commands" if position else "joint_trajectory"}'
-        self.create_subscription(self.kind, topic, self.on_command, COMMAND, raw=True)
+        if parameters.controller == 'position':
+            self.create_subscription(
+                Float64MultiArray, 'position_controller/commands', self.on_command, COMMAND, raw=True
+            )
+        else:
+            self.create_subscription(
+                JointTrajectory, 'trajectory_controller/joint_trajectory', self.on_command, COMMAND, raw=True
+            )
         if parameters.feedback:
             self.create_subscription(JointState, parameters.feedback, self.on_feedback, SENSOR, raw=True)
         self.create_subscription(Bool, parameters.emergency_stop, self.on_stop, LATCHED)
-        self.diagnostics = self.create_publisher(DiagnosticArray, 'diagnostics', 10)
         self.create_service(Trigger, 'controllers/resume', self.on_resume)
         self.switch = self.create_client(SwitchController, f'{parameters.manager}/switch_controller')
         self.list = self.create_client(ListControllers, f'{parameters.manager}/list_controllers')
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.02, self.look, clock=steady)
-        self.create_timer(1.0, self.report, clock=steady)
 
     def on_joints(self, message: JointState) -> None:
         """The broadcaster's joint states."""
+        self.health.saw('joint_states')
         stamp = stamp_ns(message.header.stamp)
         self.guard.on_measured(monotonic(), stamp, message.name, message.position)
 
@@ -100,13 +104,14 @@ class ControllersNode(Node):
 
     def on_command(self, data: bytes) -> None:
         """A command of the streamer; looked into only while it has no effect."""
+        self.health.saw('command')
         positions = None
         if not self.guard.streaming:
-            message = deserialize_message(data, self.kind)
             if self.parameters.controller == 'position':
-                positions = message.data
+                positions = deserialize_message(data, Float64MultiArray).data
             else:
-                positions = message.points[-1].positions if message.points else []
+                points = deserialize_message(data, JointTrajectory).points
+                positions = points[-1].positions if points else []
         self.guard.on_command(monotonic(), positions)
 
     def on_stop(self, message: Bool) -> None:
@@ -161,19 +166,11 @@ class ControllersNode(Node):
         if not future.cancelled():
             self.guard.on_active([item.name for item in future.result().controller if item.state == 'active'])
 
-    def report(self) -> None:
-        """Publish diagnostics."""
-        guard, why = self.guard, self.guard.obstacle(monotonic())
-        bad = DiagnosticStatus.ERROR if guard.fault else DiagnosticStatus.WARN
-        status = DiagnosticStatus(
-            name=f'{self.get_name()}: controllers',
-            level=bad if why else DiagnosticStatus.OK,
-            message=f'holding the measured pose: {why}' if why else 'streaming',
-            values=[KeyValue(key='controller', value=self.names.stream if guard.streaming else self.names.hold)],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self.diagnostics.publish(message)
+    def state(self) -> State:
+        """For ``diagnostics``."""
+        why = self.guard.obstacle(monotonic())
+        problem = f'holding the measured pose: {why}' if why else ''
+        return problem, 'streaming', {'controller': self.names.stream if self.guard.streaming else self.names.hold}
 
 
 def hold_at_end(node: ControllersNode) -> None:

@@ -23,7 +23,7 @@ from resfit_policy.streamer import Positions
 from resfit_policy.streaming import Streamer
 from resfit_policy.task import ConfigError, load_task
 
-MESSAGES = {'position': Float64MultiArray, 'trajectory': JointTrajectory}
+CONTROLLERS = 'position', 'trajectory'
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class StreamerNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__('streamer_node')
         self.parameters = declare(self, Parameters)
-        if self.parameters.controller not in MESSAGES:
-            raise ConfigError(f'parameter controller must be one of {", ".join(MESSAGES)}')
+        if self.parameters.controller not in CONTROLLERS:
+            raise ConfigError(f'parameter controller must be one of {", ".join(CONTROLLERS)}')
         if self.parameters.lockstep and self.parameters.controller != 'position':
             raise ConfigError('lockstep needs controller position: a trajectory cannot say which tick it answers')
         self.task = load_task(self.parameters.task)
@@ -56,7 +56,10 @@ class StreamerNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Create the interfaces."""
         self.streamer = Streamer(self.task)
-        self.commands = self.create_publisher(MESSAGES[self.parameters.controller], self.parameters.commands, COMMAND)
+        if self.parameters.controller == 'trajectory':
+            self.commands = self.create_publisher(JointTrajectory, self.parameters.commands, COMMAND)
+        else:
+            self.commands = self.create_publisher(Float64MultiArray, self.parameters.commands, COMMAND)
         self.resources = [
             self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR),
             self.create_subscription(JointState, 'target', self.on_target, COMMAND),

@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from visualization_msgs.msg import Marker, MarkerArray
 
-from resfit_msgs.msg import EpisodeState, PolicyStep, Reward
+from resfit_msgs.msg import AuthorityState, EpisodeState, PolicyStep, Reward
 from resfit_policy import markers
 from resfit_policy.episode_log import Arm, Flag, Phase
 from resfit_policy.health import Health, State
@@ -49,6 +49,7 @@ class WatchNode(Node):
         self.episode = EpisodeState()
         self.step: PolicyStep | None = None
         self.poses: PoseArray | None = None
+        self.reason = ''  # why the residual, or the whole policy, does not act
         self.changed = True
 
         self.health = Health(self, self.state, ('step', 'episode', 'picture'))
@@ -57,6 +58,7 @@ class WatchNode(Node):
         self.create_subscription(PolicyStep, 'policy/step', self.on_step, COMMAND)
         self.create_subscription(EpisodeState, 'episode', self.on_episode, LATCHED)
         self.create_subscription(Reward, 'reward', self.on_reward, EVENT)
+        self.create_subscription(AuthorityState, 'policy/authority', self.on_authority, LATCHED)
         if self.task.objects:
             self.create_subscription(PoseArray, 'object_poses', self.on_objects, SENSOR)
         self.create_timer(PERIOD, self.draw, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -81,6 +83,10 @@ class WatchNode(Node):
         """A label, or a corrected one."""
         self.score.label(message.episode_id, message.success)
         self.changed = True
+
+    def on_authority(self, message: AuthorityState) -> None:
+        """The dial, and why it fell."""
+        self.reason, self.changed = message.reason, True
 
     def on_objects(self, message: PoseArray) -> None:
         """Where the objects are."""
@@ -110,6 +116,7 @@ class WatchNode(Node):
             flags = (Flag.INTERVENTION, Flag.CLIPPED, Flag.HELD)
             said = [str(flag.name).lower() for flag in flags if step.flags & flag]
             lines.append('  '.join([f'authority {step.authority:.2f}', f'weights {step.weights_version}', *said]))
+        lines += [self.reason] if self.reason else []
         return markers.text([*lines, f'success: {self.score}'], phase)
 
     def publish(self, drawn: list[Marker]) -> None:

@@ -60,15 +60,15 @@ class SimNode(Node):
 
         self.health = Health(self, self.state, ('command', 'tick', 'image'))
         self.clock = self.create_publisher(ClockMessage, 'clock', COMMAND)
-        behind = 'hardware/' if parameters.ros2_control else ''
-        self.joints = self.create_publisher(JointState, f'{behind}joint_states', SENSOR)
         self.poses = self.create_publisher(PoseArray, 'object_poses', SENSOR)
         self.oracle = self.create_publisher(Reward, 'oracle', EVENT)
         cameras = self.task.cameras if parameters.vision else ()
         self.cameras = {camera: self.create_publisher(Image, f'{camera}/image', SENSOR) for camera in cameras}
         if parameters.ros2_control:
+            self.joints = self.create_publisher(JointState, 'hardware/joint_states', SENSOR)
             self.create_subscription(JointState, 'hardware/joint_commands', self.on_hardware_command, COMMAND)
         else:
+            self.joints = self.create_publisher(JointState, 'joint_states', SENSOR)
             self.create_subscription(Float64MultiArray, parameters.commands, self.on_command, COMMAND)
         self.create_service(ResetScene, 'sim/reset', self.on_reset)
         period = 0.25 if parameters.lockstep else self.task.tick_ns * 1e-9
