@@ -20,6 +20,7 @@ setup(
     extras_require={'test': ['hypothesis', 'pytest']},
     entry_points={
         'console_scripts': [
+            'base_server_node = resfit_policy.start:base_server_node',
             'controllers_node = resfit_policy.start:controllers_node',
             'policy_node = resfit_policy.start:policy_node',
             'reward_node = resfit_policy.start:reward_node',

@@ -44,7 +44,8 @@ class Options:
     run_dir: Path
     task: str = 'woolly_ball'
     seed: int = 0
-    base: str = ''  # folder of the frozen base policy, or module:factory
+    base: str = ''  # frozen base policy: folder, file, module:factory, lerobot:folder or ros:service
+    base_ahead: int = 0  # control steps by which a slow base is asked before its next chunk is needed
     hardware: Hardware = 'direct'
     controller: Literal['position', 'trajectory'] = 'position'  # with ros2_control: which one the streamer commands
     urdf: str = ''  # with ros2_control: the robot's URDF or xacro file; '' is Vega's
@@ -157,6 +158,7 @@ def _policy(options: Options, weights: str = '', explore: bool = False, pixels: 
     parameters = {
         'task': options.task,
         'base': options.base,
+        'base_ahead': options.base_ahead,
         'weights': weights,
         'seed': options.seed,
         'explore': explore,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rosbags.interfaces import Connection
@@ -24,6 +25,7 @@ TYPES = {
     REWARD: 'resfit_msgs/msg/Reward',
     EPISODE: 'resfit_msgs/msg/EpisodeState',
 }
+ADDED = {'resfit_msgs/msg/PolicyStep': {'chunk_age': 0}}  # fields that older bags lack
 DAMAGED = 'is damaged or not a bag of this package; remove it, or restore it from a copy'
 
 
@@ -85,7 +87,8 @@ class EpisodeWriter:
 def read_raw(folder: Path) -> list[tuple[str, int, bytes]]:
     """(topic, stamp ns, CDR bytes) of every message of this package's topics, in their order in the bag.
 
-    Raises ConfigError where the bag is missing, truncated, or holds none of them.
+    Bags from before a field was added come as today's messages, with its default. Raises ConfigError where the bag is
+    missing, truncated, or holds none of them.
     """
     if not folder.is_dir():
         raise ConfigError(f'no bag at {folder}')
@@ -93,13 +96,29 @@ def read_raw(folder: Path) -> list[tuple[str, int, bytes]]:
     try:
         with Reader(folder) as reader:
             wanted = [item for item in reader.connections if item.msgtype in by_kind]
+            update = {item.id: _updater(item) for item in wanted}
             return [
-                (by_kind[item.msgtype], stamp, bytes(data))
+                (by_kind[item.msgtype], stamp, update[item.id](bytes(data)))
                 for item, stamp, data in reader.messages(connections=wanted)
                 if wanted
             ]
     except (ReaderError, OSError, ValueError, KeyError, AssertionError, EOFError) as error:
         raise ConfigError(f'{folder} {DAMAGED} ({error})') from None
+
+
+def _updater(connection: Connection) -> Callable[[bytes], bytes]:
+    """From the messages of a bag to today's, CDR to CDR: the bag says how its own were made."""
+    kind, definition = connection.msgtype, connection.msgdef.data
+    if connection.digest == _definition(kind)[1] or not definition:
+        return lambda data: data
+    old = get_typestore(Stores.ROS2_JAZZY)
+    old.register(get_types_from_msg(definition, kind))
+
+    def update(data: bytes) -> bytes:
+        message = {**ADDED.get(kind, {}), **vars(old.deserialize_cdr(data, kind))}
+        return bytes(typestore().serialize_cdr(SimpleNamespace(**message), kind))
+
+    return update
 
 
 def read_messages(folder: Path) -> dict[str, list[Any]]:

@@ -59,6 +59,7 @@ def write_episode(folder: Path, episode: Episode) -> None:
                 flags=int(episode.flags[row]),
                 ages=np.zeros(0, np.float32),
                 compute_ms=0.0,
+                chunk_age=0,
             ),
         )
     put(EPISODE, last, make(TYPES[EPISODE], last, phase=int(episode.outcome), step=episode.length, **state))

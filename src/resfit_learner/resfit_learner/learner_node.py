@@ -23,9 +23,10 @@ from resfit_learner.learner import Learner
 from resfit_msgs.msg import LearnerStatus, PolicyWeights, ReplayStatus
 from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.actor import config_hash
-from resfit_policy.base_policy import load_base, seen_by
+from resfit_policy.base_policy import seen_by
 from resfit_policy.convert import read_episode_messages, to_array
 from resfit_policy.health import Health, State, disk_free_gb
+from resfit_policy.remote_base import waiting_base
 from resfit_policy.ros import LATCHED, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
@@ -38,7 +39,7 @@ class Parameters:
     """Parameters of the learner."""
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
-    base: str = param('', 'folder of the frozen base policy, or module:factory')
+    base: str = param('', 'the base that the policy node acts with')
     demonstrations: str = param('', 'folder of recorded episodes to learn from, as resfit collect writes it')
     directory: str = param('', 'folder of the run; checkpoints and TensorBoard events go there')
     recipe: str = param('resfit_ros', 'named set of hyper-parameters')
@@ -60,7 +61,7 @@ class LearnerNode(Node):
         self.lock = lock_folder(self.folder)
         self.refuse_second()
         task = seen_by(parameters.base, load_task(parameters.task))
-        base = load_base(parameters.base, task)
+        base = waiting_base(self, parameters.base, task)
         config = load_config(parameters.recipe, parameters.config or None)
         if config.q_gate is not None or config.residual == 'absolute':
             raise ConfigError(

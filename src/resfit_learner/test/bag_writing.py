@@ -39,6 +39,7 @@ def step_message(episode_id: int, step: int, final: bool = False) -> Any:
         flags=8 if final else 0,
         ages=np.zeros(2, np.float32),
         compute_ms=1.0,
+        chunk_age=step,
     )
 
 

@@ -25,11 +25,14 @@ from resfit_policy.act import ActConfig, ActNet, ActPolicy
 from resfit_policy.chunked import Chunked
 from resfit_policy.files import write_atomically
 from resfit_policy.given_base import SUFFIXES, load_given
+from resfit_policy.lerobot_base import load_lerobot, looks
 from resfit_policy.observation import BasePolicy, Float, Observation
+from resfit_policy.onnx_base import onnx_looks
 from resfit_policy.task import ConfigError, Task, parse_config, read_json
 
 FORMAT = 'resfit-base-1'
 ACT_FORMAT = 'resfit-act-1'
+REMOTE, LEROBOT = 'ros:', 'lerobot:'  # what a base begins with that is no file of ours
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -104,11 +107,16 @@ def save_base(folder: Path, net: ChunkNet | ActNet, task: Task, training: dict[s
 
 
 def load_base(where: str, task: Task) -> BasePolicy:
-    """Load a base policy: a folder of ours, or a file of somebody else's (``given_base``), or ``module:factory``.
+    """Load a base policy: a folder of ours, a file of somebody else's (``given_base``), ``lerobot:<folder>``, or
+    ``module:factory``.
 
     A factory is called with the task. Raises ConfigError where the base is missing, damaged, or was trained for other
     joints or another state.
     """
+    if where.startswith(REMOTE):
+        raise ConfigError(f'"{where}" is a service of the ROS graph, and this runs without: give a folder or a file')
+    if where.startswith(LEROBOT):
+        return load_lerobot(Path(where.removeprefix(LEROBOT)), task)
     if ':' in where and not Path(where).exists():
         module, _, factory = where.partition(':')
         try:
@@ -142,8 +150,15 @@ def load_base(where: str, task: Task) -> BasePolicy:
 
 def seen_by(where: str, task: Task) -> Task:
     """The task as the base in ``where`` sees it: one trained on images knows no object poses."""
-    file = Path(where) / 'policy.json'
-    return task.without_poses() if file.exists() and read_json(file).get('format') == ACT_FORMAT else task
+    path = Path(where)
+    if where.startswith(LEROBOT):
+        images = looks(Path(where.removeprefix(LEROBOT)))
+    elif path.suffix == '.onnx' and path.is_file():
+        images = onnx_looks(path)
+    else:
+        file = path / 'policy.json'
+        images = file.exists() and read_json(file).get('format') == ACT_FORMAT
+    return task.without_poses() if images else task
 
 
 def _fitting_net(folder: Path, about: dict[str, Any], task: Task) -> ChunkNet | ActNet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -15,15 +14,22 @@ class Chunked:
 
     def __init__(self, predict: Callable[[Observation], Float], execute: int) -> None:
         """``predict``: observation -> chunk (n, A) rad, of which the first ``execute`` actions are executed."""
-        self._predict, self._execute = predict, execute
-        self._queue: deque[Float] = deque()
+        self._predict, self.execute = predict, execute
+        self.reset()
 
     def reset(self) -> None:
         """Clear the chunk queue."""
-        self._queue.clear()
+        self._queue: list[Float] = []
+        self.chunk_age = 0  # control steps since the observation that the last action was predicted from
+
+    def predict(self, observation: Observation) -> Float:
+        """The whole chunk (n, A) float32 rad, past the queue."""
+        return np.asarray(self._predict(observation), np.float32)
 
     def act(self, observation: Observation) -> Float:
         """Next action of the chunk, (A,) float32 rad; predicts a new chunk when the queue is empty."""
-        if not self._queue:
-            self._queue.extend(np.asarray(self._predict(observation), np.float32)[: self._execute])
-        return self._queue.popleft()
+        if self._queue:
+            self.chunk_age += 1
+        else:
+            self._queue, self.chunk_age = list(self.predict(observation)[: self.execute]), 0
+        return self._queue.pop(0)

@@ -87,6 +87,7 @@ def fill_step(message: Any, episode_id: int, record: StepRecord, ages: list[floa
     message.flags = int(record.flags)
     message.ages = array.array('f', ages)
     message.compute_ms = float(record.compute_ms)
+    message.chunk_age = record.chunk_age
     return message
 
 
@@ -108,6 +109,7 @@ def read_step(message: Any) -> StepRecord:
         images=images,
         features=floats(message.features),
         compute_ms=float(message.compute_ms),
+        chunk_age=int(message.chunk_age),
     )
 
 

@@ -60,6 +60,7 @@ class StepRecord:
     images: NDArray[np.uint8] = field(default_factory=lambda: NO_IMAGES)  # (K, H, W, 3)
     features: Float = field(default_factory=lambda: NO_FEATURES)  # (F,) of the base, in place of images
     compute_ms: float = 0.0
+    chunk_age: int = 0  # control steps since the observation that base_action was predicted from
 
 
 @dataclass(frozen=True)

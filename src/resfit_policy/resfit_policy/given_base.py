@@ -1,6 +1,6 @@
 """Policies that somebody else trained, as frozen bases: one ONNX or safetensors file.
 
-ONNX: one input, the state (1, N) float32; one output, an action (1, A) or a chunk (1, chunk, A).
+ONNX (``onnx_base``): the state (1, N) float32, or images, or both; an action (1, A) or a chunk (1, chunk, A).
 
 Safetensors: the state dict of a torch ``nn.Sequential`` of linear layers, '0.weight', '0.bias', '2.weight', ...;
 its metadata name the function between them in ``activation`` (relu, tanh, gelu, silu or elu), and ``output``
@@ -26,6 +26,7 @@ from torch import nn
 
 from resfit_policy.chunked import Chunked
 from resfit_policy.observation import Float, Observation
+from resfit_policy.onnx_base import onnx_looks, read_onnx
 from resfit_policy.task import ConfigError, Task
 
 SUFFIXES = ('.onnx', '.safetensors')
@@ -38,7 +39,9 @@ def load_given(path: Path, task: Task) -> Chunked:
     """The base in ``path``. Raises ConfigError where it cannot be read or does not fit the task."""
     if not path.is_file():
         raise ConfigError(f'no base policy in {path}: there is no such file')
-    predict, size, metadata = (read_onnx if path.suffix == '.onnx' else read_safetensors)(path)
+    if path.suffix == '.onnx' and onnx_looks(path) and not task.from_pixels:
+        raise ConfigError(f'{path} sees images and joints, not object poses: use it with --observation vision')
+    predict, size, metadata = (read_onnx if path.suffix == '.onnx' else read_safetensors)(path, task)
     state, joints = task.state_size, task.action_size
     if size not in (state, state - joints):
         raise ConfigError(
@@ -49,10 +52,11 @@ def load_given(path: Path, task: Task) -> Chunked:
         raise ConfigError(f'{path}: made for other joints, or another order, than those of robot {task.robot.name}')
 
     def chunk(observation: Observation) -> Float:
-        return predict(observation.state[-size:][None]).reshape(-1, joints)
+        return predict(observation).reshape(-1, joints)
 
     try:
-        example = predict(np.zeros((1, size), np.float32))
+        images = np.zeros((len(task.cameras), task.image_size, task.image_size, 3), np.uint8)
+        example = predict(Observation(np.zeros(state, np.float32), images))
     except Exception as error:  # torch's and onnxruntime's have no common base but this
         raise ConfigError(f'{path} cannot be evaluated: {str(error).splitlines()[0]}') from None
     if example.shape[-1] % joints or example.shape[0] != 1 or example.ndim > 3:
@@ -66,36 +70,8 @@ def load_given(path: Path, task: Task) -> Chunked:
     return Chunked(chunk, execute)
 
 
-def read_onnx(path: Path) -> tuple[Callable[[Float], Float], int, dict[str, str]]:
-    """Function (1, N) -> (1, ...), N, metadata. Raises ConfigError."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ConfigError(f'{path} needs onnxruntime: run ./resfit setup, or pip install onnxruntime') from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # small networks: threads only get in the way
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-    except Exception as error:  # its errors have no common base but this
-        raise ConfigError(f'{path} is not an ONNX model that can be run: {str(error).splitlines()[0]}') from None
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        named = ', '.join(item.name for item in (*inputs, *outputs))
-        raise ConfigError(f'{path}: a base has one input, the state, and one output, the action; this has {named}')
-    name, shape, kind = inputs[0].name, inputs[0].shape, inputs[0].type
-    if len(shape) != 2 or not isinstance(shape[1], int) or (isinstance(shape[0], int) and shape[0] != 1):
-        raise ConfigError(f'{path}: its input is {shape}: export it for a state of (1, N)')
-    if kind != 'tensor(float)':
-        raise ConfigError(f'{path}: its input is a {kind}: export it for float32')
-
-    def predict(state: Float) -> Float:
-        return np.asarray(session.run(None, {name: state})[0], np.float32)
-
-    return predict, shape[1], dict(session.get_modelmeta().custom_metadata_map)
-
-
-def read_safetensors(path: Path) -> tuple[Callable[[Float], Float], int, dict[str, str]]:
-    """Function (1, N) -> (1, M), N, metadata. Raises ConfigError."""
+def read_safetensors(path: Path, task: Task) -> tuple[Callable[[Observation], Float], int, dict[str, str]]:
+    """Function observation -> (1, M), N, metadata. Raises ConfigError."""
     try:
         with safe_open(path, 'pt') as file:
             metadata: dict[str, str] = file.metadata() or {}
@@ -120,8 +96,10 @@ def read_safetensors(path: Path) -> tuple[Callable[[Float], Float], int, dict[st
         layers += [linear, ACTIVATIONS[activation]()]
     net = nn.Sequential(*layers[:-1], *([nn.Tanh()] if output else [])).eval()
 
-    def predict(state: Float) -> Float:
-        with torch.inference_mode():
-            return np.asarray(net(torch.from_numpy(state)).numpy(), np.float32)
+    size = int(tensors[f'{numbers[0]}.weight'].shape[1])
 
-    return predict, int(tensors[f'{numbers[0]}.weight'].shape[1]), metadata
+    def predict(observation: Observation) -> Float:
+        with torch.inference_mode():
+            return np.asarray(net(torch.from_numpy(observation.state[-size:])[None]).numpy(), np.float32)
+
+    return predict, size, metadata

@@ -36,6 +36,16 @@ class BasePolicy(Protocol):
 
 
 @runtime_checkable
+class ChunkBase(BasePolicy, Protocol):
+    """A base that predicts chunks of actions, and can be asked for one before it is needed (``ahead``)."""
+
+    execute: int  # actions of a chunk that are executed before the next prediction
+
+    def predict(self, observation: Observation) -> Float:
+        """(n, A) float32 rad, row 0 for the control step of the observation. Leaves the queue of ``act`` alone."""
+
+
+@runtime_checkable
 class FeatureBase(BasePolicy, Protocol):
     """A base that looks at images, and says what its frozen backbone makes of them (issue 3 section 4)."""
 

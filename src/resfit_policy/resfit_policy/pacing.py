@@ -21,8 +21,9 @@ class Pacer:
     def start(self, stamp: int, patience: int | None = None) -> None:
         """Begin an episode whose observations count from ``stamp`` ns on.
 
-        ``patience``: ns after which the first step would come too late. A restarted policy, which cannot know
+        ``patience``: ns after which whoever first looks has come too late. A restarted policy, which cannot know
         whether its predecessor has already acted, leaves such an episode alone: its first steps would be missing.
+        Who came in time may act as late as it must, as with a base that takes a while for its first chunk.
         """
         self.running, self.step, self._patience = True, 0, patience
         self._start = self._next = stamp
@@ -33,8 +34,9 @@ class Pacer:
 
     def due(self, stamp: int) -> bool:
         """Is a step due at joint states of ``stamp`` ns?"""
-        if self.step == 0 and self._patience is not None and stamp - self._start > self._patience:
-            self.running = False
+        if self._patience is not None and stamp >= self._start:
+            self.running = self.running and stamp - self._start <= self._patience
+            self._patience = None
         return self.running and stamp >= self._next
 
     @property

@@ -17,22 +17,14 @@ from sensor_msgs.msg import Image, JointState
 from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
 from resfit_policy import convert
 from resfit_policy.actor import config_hash, unpack_actor
-from resfit_policy.base_policy import load_base, seen_by
+from resfit_policy.base_policy import seen_by
 from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.episode_log import Arm, Flag, Phase
 from resfit_policy.guard import Guard, GuardOptions
 from resfit_policy.health import Health, State
 from resfit_policy.pacing import Pacer
-from resfit_policy.ros import (
-    COMMAND,
-    LATCHED,
-    LOG,
-    SENSOR,
-    autostart,
-    declare,
-    param,
-    run_node,
-)
+from resfit_policy.remote_base import make_base
+from resfit_policy.ros import COMMAND, LATCHED, LOG, SENSOR, autostart, declare, param, run_node
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.sampler import NotReady, Sampler, match_joints
 from resfit_policy.supervisor import make_supervisor
@@ -44,7 +36,10 @@ class Parameters:
     """Parameters of the policy."""
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
-    base: str = param('', 'frozen base policy: folder, .onnx or .safetensors file, or module:factory')
+    base: str = param('', 'frozen base: folder, .onnx or .safetensors, lerobot:folder, ros:service, module:factory')
+    base_ahead: int = param(0, 'control steps by which a slow base is asked before its next chunk is needed')
+    base_execute: int = param(0, 'actions of a chunk before the next one takes over; 0: as the base says')
+    base_deadline: float = param(2.0, 's after which an answer of a slow or remote base is given up')
     weights: str = param('', 'file of a residual (actor.safetensors of a checkpoint) to start with')
     seed: int = param(0, 'seed of the exploration noise')
     explore: bool = param(False, 'explore as the learner asks; off for evaluation')
@@ -83,7 +78,7 @@ class PolicyNode(LifecycleNode):
             self.task = task = seen_by(parameters.base, self.task)
             if task.from_pixels and not parameters.vision:
                 raise ConfigError(f'the base {parameters.base} sees images: set vision to true')
-            base = load_base(parameters.base, task)
+            base = make_base(self, parameters, task, self.moment, lambda: self.try_step(time.perf_counter()))
             supervisor = make_supervisor(
                 task, parameters.residual_limit or None, parameters.ramp, parameters.collision_check
             )
@@ -109,6 +104,10 @@ class PolicyNode(LifecycleNode):
         self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
         self.health = Health(self, self.state, ('joint_states', 'step', 'clipped', 'held', 'weights'))
         return TransitionCallbackReturn.SUCCESS
+
+    def moment(self) -> tuple[int, int]:
+        """Episode id, and stamp of the newest joint states [ns]."""
+        return self.episode.episode_id, self.sampler.stamp
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Act from the next episode on; being subscribed to the episode says so to the others."""
@@ -175,7 +174,7 @@ class PolicyNode(LifecycleNode):
         try:
             image = convert.image_to_rgb(message, self.task.image_size)
         except ValueError as error:
-            self.why = f'{camera}/image: {error}'
+            self.sampler.refuse_image(camera, str(error))
             return
         self.sampler.put_image(camera, stamp_ns(message.header.stamp), image)
         self.try_step(started)
@@ -240,6 +239,7 @@ class PolicyNode(LifecycleNode):
             'authority': guard.authority,
             'weights_version': self.runtime.version,
             'refused_weights': self.refused_weights,
+            **getattr(self.runtime.base, 'status', dict)(),
         }
         return problem, doing, values
 

@@ -73,8 +73,8 @@ class PolicyRuntime:
     def step(self, observation: Observation, stamp: int = 0, final: bool = False) -> StepRecord:
         """Act on one observation, or, when ``final``, only say what the base would do in it.
 
-        Raises ValueError when the base's action is not finite or of the wrong shape; nothing must be
-        executed then.
+        Raises ValueError when the base's action is not finite or of the wrong shape, and whatever the base raises,
+        such as NotReady from one that is late; nothing must be executed then.
         """
         started = time.perf_counter()
         base_action = np.asarray(self.base.act(observation), np.float32)
@@ -113,6 +113,7 @@ class PolicyRuntime:
             images=NO_IMAGES if self.eyes else observation.images,
             features=features,
             compute_ms=1e3 * (time.perf_counter() - started),
+            chunk_age=getattr(self.base, 'chunk_age', 0),
         )
         self._step += 1
         return record

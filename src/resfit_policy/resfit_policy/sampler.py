@@ -13,7 +13,7 @@ from resfit_policy.task import Task
 
 
 class NotReady(Exception):
-    """No observation can be made now; the text names the stream and what is wrong with it."""
+    """Nothing can be done in this control step now; the text names the stream, or the base, and what is wrong."""
 
 
 def match_joints(wanted: Sequence[str], names: Sequence[str], values: ArrayLike) -> Float:
@@ -59,6 +59,7 @@ class Sampler:
         self.joints: Float = np.zeros(0, np.float32)
         self._objects: tuple[int, NDArray[np.float64]] | None = None
         self._images: dict[str, tuple[int, NDArray[np.uint8]]] = {}
+        self._refused: dict[str, str] = {}  # why the newest image of a camera could not be used
 
     def put_joints(self, stamp: int, names: Sequence[str], positions: ArrayLike) -> None:
         """Take joint states. Raises NotReady, and keeps the old ones, when they cannot be used."""
@@ -75,6 +76,11 @@ class Sampler:
     def put_image(self, camera: str, stamp: int, image: NDArray[np.uint8]) -> None:
         """Take an image (H, W, 3) RGB of one of the task's cameras."""
         self._images[camera] = (stamp, image)
+        self._refused.pop(camera, None)
+
+    def refuse_image(self, camera: str, why: str) -> None:
+        """An image came that cannot be used; the last good one serves as long as it is fresh."""
+        self._refused[camera] = why
 
     def sample(self) -> tuple[Observation, list[float]]:
         """Observation at ``stamp`` and the age of each stream behind it in s. Raises NotReady."""
@@ -91,7 +97,7 @@ class Sampler:
         images = NO_IMAGES
         if self.vision:
             size = (self.task.image_size, self.task.image_size, 3)
-            shots = [self._fresh(f'{name}/image', self._images.get(name), ages) for name in self.task.cameras]
+            shots = [self._shot(name, ages) for name in self.task.cameras]
             for name, shot in zip(self.task.cameras, shots, strict=True):
                 if shot.shape != size:
                     raise NotReady(f'{name}/image: expected {size}, got {shot.shape}')
@@ -102,6 +108,13 @@ class Sampler:
         """Newest positions [m] of the objects, for display; empty when none are known."""
         poses = self._objects[1] if self._objects is not None else np.zeros((0, 7))
         return [(float(pose[0]), float(pose[1]), float(pose[2])) for pose in poses]
+
+    def _shot(self, camera: str, ages: list[float]) -> NDArray[np.uint8]:
+        try:
+            return self._fresh(f'{camera}/image', self._images.get(camera), ages)
+        except NotReady as problem:
+            why = self._refused.get(camera)
+            raise NotReady(f'{problem}; the newest was refused: {why}' if why else str(problem)) from None
 
     def _fresh(self, name: str, item: tuple[int, NDArray[Any]] | None, ages: list[float]) -> NDArray[Any]:
         if item is None:

@@ -19,6 +19,10 @@ def start(module: str) -> None:
     importlib.import_module(module).main()
 
 
+def base_server_node() -> None:
+    start('resfit_policy.base_server_node')
+
+
 def policy_node() -> None:
     start('resfit_policy.policy_node')
 

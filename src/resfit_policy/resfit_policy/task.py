@@ -180,6 +180,7 @@ class Task:
     objects: tuple[SceneObject, ...] = ()
     cameras: tuple[str, ...] = ()  # order of PolicyStep.images
     image_size: Annotated[int, Field(gt=0)] = 84  # pixels, square
+    instruction: str = ''  # what to do, in words, for a base that reads; default: the name
     obstacles: tuple[Obstacle, ...] = ()  # what the robot must not touch beside itself
 
     @model_validator(mode='after')

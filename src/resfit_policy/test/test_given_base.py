@@ -2,11 +2,14 @@
 
 ``data/base.onnx`` is ``reference()`` through torch's exporter:
 torch.onnx.export(net, (torch.zeros(1, 35),), 'base.onnx', external_data=False), without the notes on its source.
+``base_cameras.onnx`` and ``base_images.onnx`` are ``looking()``: the joints and the mean colour of each camera. The
+first has an input per camera, float32 with channels first, the second one for all, uint8 with channels last.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from resfit_policy.base_policy import load_base
+from resfit_policy.base_policy import load_base, seen_by
 from resfit_policy.observation import Observation
 from resfit_policy.task import ConfigError, Joint, Robot, SceneObject, Task, load_task
 
@@ -41,6 +44,16 @@ def reference() -> nn.Module:
     return nn.Sequential(*linear(35, 4, 3 * 29), nn.Unflatten(1, (3, 29)))
 
 
+def looking(joints: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Joints (29,) and images (2, H, W, 3) uint8 -> a chunk of 3 actions."""
+
+    def weights(size: int) -> np.ndarray:
+        return np.linspace(-0.1, 0.1, size * 87, dtype=np.float32).reshape(size, 87)
+
+    left, right = images.mean((1, 2)) / 255
+    return (joints @ weights(29) + left @ weights(3) + right @ weights(3)[::-1]).reshape(3, 29)
+
+
 def save_net(path: Path, net: nn.Module, **metadata: str) -> str:
     save_file(net.state_dict(), path, metadata)
     return str(path)
@@ -61,6 +74,24 @@ def test_an_exported_onnx_model_acts_in_chunks() -> None:
     got = actions(str(ONNX), TASK, STATE, 4)
     assert got[:3] == pytest.approx(expected(STATE), abs=1e-6)
     assert got[3] == pytest.approx(expected(4 * STATE)[0], abs=1e-6)  # a new chunk from the newest state
+
+
+@pytest.mark.parametrize('name', ['base_cameras.onnx', 'base_images.onnx'])
+def test_an_onnx_model_with_images_sees_joints_and_every_camera_in_its_place(name: str) -> None:
+    path = str(ONNX.with_name(name))
+    task = seen_by(path, TASK)
+    assert task.from_pixels and task.state_size == 29
+    images = np.random.default_rng(0).integers(0, 255, (2, 84, 84, 3), np.uint8)
+    images[0] //= 2  # the cameras differ
+    policy = load_base(path, task)
+    got = np.stack([policy.act(Observation(STATE[:29], images)) for _ in range(3)])
+    assert got == pytest.approx(looking(STATE[:29], images), abs=1e-4)
+    with pytest.raises(ConfigError, match='sees images and joints, not object poses'):
+        load_base(path, TASK)
+    with pytest.raises(ConfigError, match=r'\(1, 3, 96, 96\) per camera'):
+        load_base(path, replace(task, image_size=96))
+    with pytest.raises(ConfigError, match='no camera of woolly_ball: name image inputs|for all of woolly_ball'):
+        load_base(path, replace(task, cameras=('wrist',)))
 
 
 def test_a_state_dict_of_linear_layers_acts_the_same(tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ def test_a_late_first_step_is_taken_but_an_episode_found_under_way_is_left_alone
     assert pacer.due(1000)
     pacer.start(0, patience=100)
     assert not pacer.due(110) and not pacer.running
+    pacer.start(0, patience=100)
+    assert pacer.due(90) and pacer.due(500)  # there in time, and kept waiting since
     pacer.start(0, patience=0)  # lockstep
     assert pacer.due(0)
     pacer.done(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from resfit_policy.observation import Float, Observation
@@ -20,6 +22,35 @@ class Hold:
     def act(self, observation: Observation) -> Float:
         action = observation.state[: self.size].copy()
         return np.full_like(action, np.nan) if observation.state[self.size + 2] < 0 else action
+
+
+class Ramp:
+    """Chunks of 20 that go up from the joints seen, by steps that tell the first object's height."""
+
+    def __init__(self, task: Task, seconds: float = 0.0, execute: int = 10) -> None:
+        self.size, self.seconds, self.execute = task.action_size, seconds, execute
+
+    def reset(self) -> None:
+        pass
+
+    def predict(self, observation: Observation) -> Float:
+        time.sleep(self.seconds)
+        height = observation.state[self.size + 2]
+        rows = np.arange(20, dtype=np.float32)[:, None] * 1e-4
+        return observation.state[: self.size] + (rows if height >= 0 else np.float32(np.nan))
+
+    def act(self, observation: Observation) -> Float:
+        return self.predict(observation)[0]
+
+
+def slow(task: Task) -> Ramp:
+    """300 ms per chunk."""
+    return Ramp(task, 0.3)
+
+
+def stuck(task: Task) -> Ramp:
+    """Never in time."""
+    return Ramp(task, 1.5)
 
 
 class Fold:
