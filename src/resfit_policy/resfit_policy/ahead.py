@@ -2,8 +2,8 @@
 
 Row i of a chunk that was asked for at control step k is the action of step k + i. With ``ahead`` steps between
 question and need, the rows of the steps that passed meanwhile are skipped; so are those of a chunk that comes later
-still. The moment of a hand-over depends on control steps alone, so a simulation that waits is repeatable, and with
-``ahead`` 0 the actions are those of the base itself.
+still. Where the simulation waits (``patient``), a hand-over depends on control steps alone: a run is repeatable, and
+with ``ahead`` 0 its actions are those of the base itself.
 """
 
 from __future__ import annotations

@@ -63,3 +63,7 @@ class BaseServerNode(Node):
 def main() -> None:
     """Entry point."""
     run_node(BaseServerNode)
+
+
+if __name__ == '__main__':  # another venv's Python runs it without its script
+    main()

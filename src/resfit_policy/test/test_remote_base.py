@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from test_policy_node import HOME, TASK, Robot
 
 from resfit_msgs.srv import PredictChunk
 from resfit_policy.convert import read_step, to_array
+from resfit_policy.observation import Observation
+from resfit_policy.remote_base import waiting_base
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 
 START = 10 * TASK.period_ns
@@ -180,3 +183,25 @@ def test_it_ends_quietly_in_the_middle_of_a_prediction(tmp_path: Path) -> None:
         robot.see(START)
         robot.probe.spin(0.3)
         assert not robot.steps
+
+
+def test_who_has_time_waits_for_each_answer(tmp_path: Path) -> None:
+    path = f'{Path(__file__).parent}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
+    with pytest.MonkeyPatch.context() as patch, isolated_domain():
+        patch.setenv('PYTHONPATH', path)
+        with nodes(NodeProcess(tmp_path, 'resfit_policy', 'base_server_node', base='toy_bases:slow')):
+            rclpy.init()
+            node = rclpy.create_node('learner')
+            base = waiting_base(node, REMOTE, TASK)
+            try:
+                for _ in range(2):  # episodes
+                    base.reset()
+                    state = np.concatenate([HOME, np.full(TASK.state_size - 29, 0.5, np.float32)])
+                    for k in range(12):
+                        seen = state + np.float32(k)
+                        asked = state[:29] + np.float32(k // 10 * 10)
+                        expected = asked + np.float32(1e-4) * np.float32(k % 10)
+                        np.testing.assert_array_equal(base.act(Observation(seen)), expected)
+            finally:
+                node.destroy_node()
+                rclpy.shutdown()
