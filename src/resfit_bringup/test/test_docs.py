@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / 'docs'
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason='the package is tested outside its checkout')
 ANY = '...'
-COMING = ('bases.md', 'ros2_control.md', 'your_robot.md')  # pages that are written beside these
 
 
 def said() -> set[str]:
@@ -75,5 +74,4 @@ def test_a_command_in_the_docs_is_one_that_resfit_understands(page: str, line: s
 def test_links_between_pages_lead_somewhere() -> None:
     for path in [ROOT / 'README.md', *DOCS.rglob('*.md')]:
         for target in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', path.read_text()):
-            if target not in COMING:
-                assert (path.parent / target).exists(), f'{path.name}: {target}'
+            assert (path.parent / target).exists(), f'{path.name}: {target}'

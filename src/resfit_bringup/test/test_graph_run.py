@@ -134,7 +134,7 @@ def test_a_killed_learner_costs_no_episode_and_bags_equal_what_was_live(
         with Runner(graph) as runner:
 
             def until(true: Any, what: str) -> None:
-                probe.until(lambda: (runner.check(), true())[1], 60.0, what)
+                probe.until(lambda: (runner.check(), true())[1], 120.0, what)
 
             until(lambda: latest_checkpoint(folder / 'checkpoints') and learner[-1].updates > 20, 'a checkpoint')
             episodes = replay[-1].episodes
@@ -208,7 +208,7 @@ def start_script(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     )
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while len(index(folder)) < 1:
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.1)
