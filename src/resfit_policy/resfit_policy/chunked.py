@@ -15,12 +15,12 @@ class Chunked:
     def __init__(self, predict: Callable[[Observation], Float], execute: int) -> None:
         """``predict``: observation -> chunk (n, A) rad, of which the first ``execute`` actions are executed."""
         self._predict, self.execute = predict, execute
-        self.reset()
+        self._queue: list[Float] = []
+        self.chunk_age = 0  # control steps since the observation that the last action was predicted from
 
     def reset(self) -> None:
         """Clear the chunk queue."""
-        self._queue: list[Float] = []
-        self.chunk_age = 0  # control steps since the observation that the last action was predicted from
+        self._queue, self.chunk_age = [], 0
 
     def predict(self, observation: Observation) -> Float:
         """The whole chunk (n, A) float32 rad, past the queue."""
