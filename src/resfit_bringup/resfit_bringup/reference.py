@@ -78,7 +78,7 @@ def interfaces(module: ModuleType) -> list[Interface]:
             plain = isinstance(depth, ast.Constant)
             quality = f'reliable, newest {ast.unparse(depth)}' if plain else QUALITIES[_word(depth)]
         package, folder = kind.__module__.split('.')[:2] if kind else ('controller_manager_msgs', 'srv')
-        name = f'{package}/{folder}/{word}'
+        name = f'{package}/{folder}/{kind.__name__ if kind else word}'  # imported under another name, maybe
         found.add(Interface(CALLS[call.func.attr], _name(call.args[1], module), name, quality))
     return sorted(found)
 
