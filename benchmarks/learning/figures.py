@@ -76,7 +76,8 @@ class Run:
             observation=self.observation or None,
         )
         settings = asdict(job.learner_config(**self.set)) if self.method == 'resfit' else {}
-        return json.loads(json.dumps({'job': asdict(job), 'settings': settings}))
+        there = {key: value for key, value in asdict(job).items() if key != 'learner'}  # it is in the settings
+        return json.loads(json.dumps({'job': there, 'settings': settings}))
 
     def load(self) -> dict[str, Any] | None:
         """The result, or None where there is none yet."""
