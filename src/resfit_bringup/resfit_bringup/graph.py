@@ -46,6 +46,8 @@ class Options:
     seed: int = 0
     base: str = ''  # frozen base policy: folder, file, module:factory, lerobot:folder or ros:service
     base_ahead: int = 0  # control steps by which a slow base is asked before its next chunk is needed
+    base_successes: int = 0  # of base_episodes: where residual episodes fall below that, authority falls to 0
+    base_episodes: int = 0  # in which the base alone was counted; 0: nobody has
     hardware: Hardware = 'direct'
     controller: Literal['position', 'trajectory'] = 'position'  # with ros2_control: which one the streamer commands
     urdf: str = ''  # with ros2_control: the robot's URDF or xacro file; '' is Vega's
@@ -159,6 +161,8 @@ def _policy(options: Options, weights: str = '', explore: bool = False, pixels: 
         'task': options.task,
         'base': options.base,
         'base_ahead': options.base_ahead,
+        'base_successes': options.base_successes,
+        'base_episodes': options.base_episodes,
         'weights': weights,
         'seed': options.seed,
         'explore': explore,

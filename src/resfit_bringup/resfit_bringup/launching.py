@@ -24,6 +24,8 @@ ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     'seed': ('0', 'seed of scenes, exploration and learning', ()),
     'base': ('', 'frozen base, see docs/bases.md: folder, file, ros:service ...; empty: the simulated default', ()),
     'base_ahead': ('0', 'control steps by which a slow base is asked before its next chunk is needed', ()),
+    'base_successes': ('0', 'of base_episodes: where residual episodes fall below that, authority falls to 0', ()),
+    'base_episodes': ('0', 'episodes in which the base alone was counted, as by vega_eval; 0: nobody has', ()),
     'namespace': ('', 'namespace of all nodes and topics', ()),
     'use_sim_time': ('auto', 'take time from the clock topic; auto: with hardware direct', ('auto', 'true', 'false')),
     'params_file': ('', 'ROS parameter YAML whose values go over the defaults', ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from resfit_learner.rollout import run_episode
 from resfit_policy.act import ActNet
 from resfit_policy.base_policy import ChunkNet, load_base, save_base
 from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.files import write_atomically
 from resfit_policy.observation import BasePolicy
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, Task
@@ -31,6 +33,7 @@ from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
 
 EVALUATION_SEEDS = 5000  # + seed * 100000; training starts count up from seed * 100000 + 10000
+COUNTING_SEEDS = 8000
 TRAINING_SEEDS = 10_000
 DEMONSTRATION_SEEDS = 1000
 
@@ -143,6 +146,19 @@ def cached_base(task: Task, demonstrations: Sequence[Episode], job: Job, seed: i
 def hash_bytes(data: bytes) -> str:
     """Short content hash."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def count_base(file: Path, env: VegaEnv, base: Path, episodes: int, seed: int) -> tuple[int, int]:
+    """Successes and episodes of the base alone, on starts of their own; counted once and kept in ``file``."""
+    if not file.exists():
+        runtime, successes = PolicyRuntime(env.task, load_base(str(base), env.task)), 0
+        with Progress('base alone', episodes, 'episodes') as progress:
+            for done, start in enumerate(seeds(COUNTING_SEEDS, seed, episodes), start=1):
+                successes += run_episode(env, runtime, seed=start, arm=Arm.BASE).success
+                progress.update(done, f'success {successes / done:.0%}')
+        write_atomically(file, json.dumps({'successes': successes, 'episodes': episodes}).encode())
+    counted = json.loads(file.read_text())
+    return counted['successes'], counted['episodes']
 
 
 def evaluate(

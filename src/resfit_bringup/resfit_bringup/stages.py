@@ -74,10 +74,11 @@ def collect_demonstrations(folder: Path, task: str, job: Job, seed: int, **given
 
 
 def train_on_graph(
-    run_dir: Path, task: str, job: Job, seed: int, demonstrations: Path, base: Path, **given: Any
+    run_dir: Path, task: str, job: Job, seed: int, demonstrations: Path, base: Path, counted: tuple[int, int], **given: Any
 ) -> Curve:
     """Run policy, learner and simulation until the replay log holds the job's online steps.
 
+    ``counted``: successes and episodes of the base alone; where the residual does worse, it loses its authority.
     ``given``: options of the graph, as ``graph_options`` makes them.
     """
     options = Options(
@@ -85,6 +86,8 @@ def train_on_graph(
         task=task,
         seed=seeds(TRAINING_SEEDS, seed, 1)[0],
         base=str(base),
+        base_successes=counted[0],
+        base_episodes=counted[1],
         variant=job.variant,
         max_steps=job.steps,
         **given,

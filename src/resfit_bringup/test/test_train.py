@@ -103,6 +103,7 @@ def test_stopped_in_any_stage_it_goes_on_from_there_and_reports(tmp_path: Path) 
     assert (latest / 'learning_curve.png').stat().st_size > 10_000
     assert list((latest / 'tensorboard').rglob('events*'))
     assert (latest / 'base' / 'policy.safetensors').read_bytes() == base
+    assert json.loads((latest / 'base_count.json').read_text())['episodes'] == 3
     assert (latest / 'demonstrations' / 'episodes' / '000001-000001' / 'metadata.yaml').read_bytes() == first
     ids = [episode.episode_id for episode in read_log(latest)]
     assert ids == sorted(set(ids)) and len(ids) == summary['episodes']

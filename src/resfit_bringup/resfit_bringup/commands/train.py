@@ -16,7 +16,7 @@ import yaml
 from resfit_bringup import report
 from resfit_bringup.commands.evaluate import load_policy
 from resfit_bringup.job import Job, load_job
-from resfit_bringup.pipeline import evaluate, train_and_save_base
+from resfit_bringup.pipeline import count_base, evaluate, train_and_save_base
 from resfit_bringup.runs import new_run, newest_actor, point_latest
 from resfit_bringup.stages import (
     add_graph_arguments,
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Demonstrations, base, residual RL on the graph, evaluation, report; each stage once."""
+    """Demonstrations, base, its count, residual RL on the graph, evaluation, report; each stage once."""
     started = time.monotonic()
     job = load_job(
         args.task, args.job, steps=args.steps, demonstrations=args.demonstrations, evaluation_episodes=args.episodes,
@@ -93,7 +93,14 @@ def stages(
         train_and_save_base(base, task, read_demonstrations(task, demonstrations), job, args.seed)
     curve = read_curve(run_dir)
     if not learned(run_dir, curve, job):
-        curve = train_on_graph(run_dir, args.task, job, args.seed, demonstrations, base, **given)
+        counted = count_base(run_dir / 'base_count.json', env, base, (job.evaluation_episodes + 1) // 2, args.seed)
+        if not counted[0]:
+            log.warning(
+                'the base alone succeeded in none of %d episodes: there is little to learn from; more demonstrations, '
+                'or demonstrations nearer to what it meets, will help',
+                counted[1],
+            )
+        curve = train_on_graph(run_dir, args.task, job, args.seed, demonstrations, base, counted, **given)
 
     runtime = load_policy(env, base, newest_actor(run_dir))
     comparison, base_episodes, resfit_episodes = evaluate(env, runtime, job.evaluation_episodes, args.seed)
