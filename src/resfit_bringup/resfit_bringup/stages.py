@@ -74,7 +74,14 @@ def collect_demonstrations(folder: Path, task: str, job: Job, seed: int, **given
 
 
 def train_on_graph(
-    run_dir: Path, task: str, job: Job, seed: int, demonstrations: Path, base: Path, counted: tuple[int, int], **given: Any
+    run_dir: Path,
+    task: str,
+    job: Job,
+    seed: int,
+    demonstrations: Path,
+    base: Path,
+    counted: tuple[int, int],
+    **given: Any,
 ) -> Curve:
     """Run policy, learner and simulation until the replay log holds the job's online steps.
 
