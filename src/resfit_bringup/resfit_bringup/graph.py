@@ -208,7 +208,7 @@ def _body(options: Options) -> tuple[Process, ...]:
             Process('robot_state_publisher', 'robot_state_publisher', 'robot_state_publisher', description)
         )
     if with_manager:
-        processes += _ros2_control(options)
+        processes += _ros2_control(options, description['robot_description'])
     streamer = {'task': options.task, 'lockstep': lockstep, 'autostart': True}
     streamer |= {'controller': options.controller, 'commands': CONTROLLERS[options.controller]}
     processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
@@ -249,12 +249,16 @@ def _watching(options: Options) -> list[Process]:
     return processes
 
 
-def _ros2_control(options: Options) -> list[Process]:
+def _ros2_control(options: Options, description: str) -> list[Process]:
     """The controller manager, and the node that brings up its controllers and watches them."""
+    from resfit_bringup.ros2_control import offered_states
+
     settings = ('--ros-args', '--params-file', str(share_folder() / 'config' / 'controllers.yaml'))
-    # The manager hands its parameters on to its controllers, each of which commands the joints of every action.
-    joints = {'joints': list(load_task(options.task).robot.names)}
-    manager = Process('controller_manager', 'ros2_control_node', 'controller_manager', joints, settings)
+    # The manager hands its parameters on to its controllers: each commands the joints of every action, and the
+    # broadcaster publishes their `interfaces`.
+    robot = load_task(options.task).robot
+    shared = {'joints': list(robot.names), 'interfaces': offered_states(description, robot)}
+    manager = Process('controller_manager', 'ros2_control_node', 'controller_manager', shared, settings)
     watched = '' if options.hardware == 'mock' else 'hardware/joint_states'
     parameters = {'task': options.task, 'controller': options.controller, 'feedback': watched}
     return [manager, Process('resfit_policy', 'controllers_node', 'controllers_node', parameters)]

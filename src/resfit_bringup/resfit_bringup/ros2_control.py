@@ -63,6 +63,8 @@ def make_block(urdf: ET.Element, robot: Robot, hardware: str, home: Sequence[flo
         command = ET.SubElement(element, 'command_interface', name='position')
         state = ET.SubElement(element, 'state_interface', name='position')
         ET.SubElement(element, 'state_interface', name='velocity')
+        if hardware != 'mock':  # the topic-based hardware fails where it is sent what no interface is there for
+            ET.SubElement(element, 'state_interface', name='effort')
         limit = limits[joint.name]
         assert limit is not None  # tighten_limits has seen it
         for end, name in (('min', 'lower'), ('max', 'upper')):
@@ -77,6 +79,19 @@ def make_block(urdf: ET.Element, robot: Robot, hardware: str, home: Sequence[flo
         for name in ('position', 'velocity'):
             ET.SubElement(element, 'state_interface', name=name)
     return block
+
+
+def offered_states(description: str, robot: Robot) -> list[str]:
+    """Of position, velocity and effort what every joint of ``robot`` has a state interface for: what is broadcast.
+
+    ``description``: a URDF with its ``<ros2_control>`` block. A broadcaster that is told of others fails to start.
+    """
+    offered: dict[str, set[str]] = {name: set() for name in robot.names}
+    for joint in ET.fromstring(description).iterfind('ros2_control/joint'):
+        states = (item.attrib['name'] for item in joint.iterfind('state_interface'))
+        offered.setdefault(joint.attrib['name'], set()).update(states)
+    common = set.intersection(*(offered[name] for name in robot.names))
+    return [name for name in ('position', 'velocity', 'effort') if name in common]
 
 
 def followers(urdf: ET.Element, robot: Robot) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from resfit_bringup.description import robot_description
+from resfit_bringup.ros2_control import MOCK, offered_states
 from resfit_policy.controllers import Controllers, check_manager
 from resfit_policy.task import load_task, task_names
 from resfit_sim.model import TORSO, URDF, load_robot
@@ -75,6 +76,13 @@ def test_the_plugin_is_that_of_the_hardware(description):
     )
 
 
+def test_efforts_are_broadcast_where_the_hardware_may_send_them(description):
+    text = ET.tostring(description[1], encoding='unicode')
+    assert offered_states(text, ROBOT) == ['position', 'velocity'] + (['effort'] if MOCK not in text else [])
+    without = text.replace('<state_interface name="velocity" />', '', 1)
+    assert 'velocity' not in offered_states(without, ROBOT)
+
+
 def test_commands_begin_at_home_except_on_a_robot(description):
     hardware, robot = description
     joints = ros2_control(robot).findall('joint')[:29]
@@ -113,15 +121,15 @@ def test_controllers_are_those_of_the_node_and_pass_its_checks():
     controllers = {name: value for name, value in manager.items() if isinstance(value, dict)}
     for task in task_names():
         check_manager(manager['enforce_command_limits'], manager['update_rate'], load_task(task).command_hz)
-    assert set(controllers) == {name.removeprefix('/**/') for name in config} - {'controller_manager'}
+    given = {name.removeprefix('/**/') for name in config} - {'controller_manager'}
+    assert set(controllers) == given | {Controllers().states}  # the graph gives that one all it needs
     for names in (Controllers(), Controllers(stream='trajectory_controller')):
         assert {names.stream, names.hold, names.states} <= set(controllers)
         assert controllers[names.stream]['fallback_controllers'] == [names.hold]
         hold = config[f'/**/{names.hold}']['ros__parameters']
         assert hold['set_last_command_interface_value_as_state_on_activation'] is False  # the measured pose
-    for name in controllers:
+    for name in set(controllers) - {Controllers().states}:
         assert 'joints' not in config[f'/**/{name}']['ros__parameters']  # the graph gives them
-    assert config['/**/joint_state_broadcaster']['ros__parameters']['interfaces'] == ['position', 'velocity']
     assert config['/**/position_controller']['ros__parameters']['interface_name'] == 'position'
 
 

@@ -15,6 +15,7 @@ from std_msgs.msg import Float64MultiArray
 from resfit_bringup.description import robot_description
 from resfit_bringup.graph import Options, collect_graph
 from resfit_bringup.runner import Runner
+from resfit_bringup.ros2_control import offered_states
 from resfit_bringup.share import share_folder
 from resfit_policy.ros import COMMAND, SENSOR
 from resfit_policy.task import load_task
@@ -85,7 +86,7 @@ def test_the_broadcaster_would_publish_what_the_simulation_does(graph: Heard) ->
     controller = controllers()['joint_state_broadcaster']
     assert graph.types[STATES] == [CONTROLLERS[controller['type']]]
     assert list(graph.states[-1].name) == list(TASK.robot.names)
-    for interface in controller['interfaces']:
+    for interface in offered_states(robot_description('sim'), TASK.robot):
         assert len(getattr(graph.states[-1], interface)) == len(TASK.robot.names)
 
 

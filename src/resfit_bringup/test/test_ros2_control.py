@@ -16,7 +16,7 @@ import yaml
 from manager import active, missing
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from resfit_bringup.graph import Graph, Options, collect_graph
 from resfit_bringup.runner import GraphError, Runner
@@ -140,14 +140,17 @@ def test_a_command_of_the_wrong_length_ends_in_a_hold_until_somebody_resumes(
         policy.until_active('position_controller')
 
 
-def test_an_emergency_stop_holds(tmp_path: Path, probe: Probe) -> None:
+def test_an_emergency_stop_holds_until_the_service_releases_it(tmp_path: Path, probe: Probe) -> None:
     with Runner(body(tmp_path, hardware='mock')) as runner:
         policy = Policy(probe, runner)
         policy.until_active('position_controller')
         stop = probe.node.create_publisher(Bool, 'emergency_stop', LATCHED)
         stop.publish(Bool(data=True))
         policy.until_active('hold_controller')
-        stop.publish(Bool(data=False))
+        stop.publish(Bool(data=False))  # may stop, and not release
+        probe.spin(1.0)
+        assert active(probe) == HOLDING
+        assert probe.call(SetBool, 'set_emergency_stop', SetBool.Request(data=False)).success
         policy.until_active('position_controller')
 
 
@@ -182,7 +185,7 @@ def test_a_description_without_the_block_is_refused(tmp_path: Path, probe: Probe
     graph = body(tmp_path, hardware='mock')
     text = graph.named('robot_state_publisher').parameters['robot_description']
     bare = text[: text.index('<ros2_control')] + text[text.index('</ros2_control>') + len('</ros2_control>') :]
-    refused(with_parameters(graph, {'robot_state_publisher': {'robot_description': bare}}), 'no <ros2_control> block')
+    refused(with_parameters(graph, {'robot_state_publisher': {'robot_description': bare}}), 'have a description')
 
 
 def with_parameters(graph: Graph, more: dict[str, dict[str, Any]]) -> Graph:

@@ -149,7 +149,7 @@ class PolicyNode(LifecycleNode):
         try:
             self.sampler.put_joints(stamp, message.name, message.position)
             if len(message.effort):
-                efforts = match_joints(self.task.robot.names, message.name, message.effort)
+                efforts = match_joints(self.task.robot.names, message.name, message.effort, finite=False)
                 self.runtime.supervisor.feel(self.sampler.joints, efforts)
         except NotReady as problem:
             self.why = f'joint_states: {problem}'

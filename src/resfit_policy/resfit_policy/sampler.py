@@ -16,10 +16,11 @@ class NotReady(Exception):
     """Nothing can be done in this control step now; the text names the stream, or the base, and what is wrong."""
 
 
-def match_joints(wanted: Sequence[str], names: Sequence[str], values: ArrayLike) -> Float:
+def match_joints(wanted: Sequence[str], names: Sequence[str], values: ArrayLike, finite: bool = True) -> Float:
     """Values of the joints ``wanted``, matched by name, (A,) float32. Raises NotReady.
 
-    ``names`` may be in any order and hold further joints; values may lack trailing ones (mimic joints).
+    ``names`` may be in any order and hold further joints; values may lack trailing ones (mimic joints), and must be
+    ``finite`` unless the caller can do without.
     """
     array = np.asarray(values, np.float64)
     places = {name: place for place, name in enumerate(names)}
@@ -27,7 +28,7 @@ def match_joints(wanted: Sequence[str], names: Sequence[str], values: ArrayLike)
     if missing:
         raise NotReady(f'no value for {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""}')
     picked = array[[places[name] for name in wanted]].astype(np.float32)
-    if not np.isfinite(picked).all():
+    if finite and not np.isfinite(picked).all():
         raise NotReady('a value is not finite')
     return picked
 
