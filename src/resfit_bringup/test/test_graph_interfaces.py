@@ -14,8 +14,8 @@ from std_msgs.msg import Float64MultiArray
 
 from resfit_bringup.description import robot_description
 from resfit_bringup.graph import Options, collect_graph
-from resfit_bringup.runner import Runner
 from resfit_bringup.ros2_control import offered_states
+from resfit_bringup.runner import Runner
 from resfit_bringup.share import share_folder
 from resfit_policy.ros import COMMAND, SENSOR
 from resfit_policy.task import load_task

@@ -93,7 +93,7 @@ class Manager:
         """The answer of a service."""
         client = self.node.create_client(kind, service)
         try:
-            self.wait_for(client.service_is_ready, f'service {service}: does the controller manager run, and have a description?')
+            self.wait_for(client.service_is_ready, f'service {service}: does the manager run, and have a description?')
             future = client.call_async(kind.Request(**request))
             self.wait_for(future.done, f'an answer of {service}')
             return future.result()
