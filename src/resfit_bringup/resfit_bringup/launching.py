@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchDescription
 from resfit_bringup.graph import CONTROLLERS, HARDWARE, Graph, Options, Process
-from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY, refuse_others
+from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY, parameters_file, refuse_others
 from resfit_bringup.runs import new_run
 from resfit_policy.task import ConfigError
 
@@ -100,7 +100,8 @@ def action(process: Process, options: Options) -> Any:
         common |= {'respawn': True, 'respawn_delay': RESPAWN_DELAY, 'respawn_max_retries': MAX_RESPAWNS}
     if not process.package:
         return ExecuteProcess(cmd=[process.executable, *process.arguments], **common)
-    parameters: list[Any] = [{**process.parameters, 'use_sim_time': options.sim_time}]
+    # Not a dictionary: launch_ros would give that to the node of this name alone, not to a manager's controllers.
+    parameters = [parameters_file(process, options, options.run_dir / 'log')]
     if options.params_file:
         parameters.append(options.params_file)
     return Node(

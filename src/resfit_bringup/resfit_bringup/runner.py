@@ -159,12 +159,22 @@ def find_executable(process: Process) -> list[str]:
     return [str(path)]
 
 
-def ros_arguments(process: Process, options: Options, folder: Path) -> list[str]:
-    """Name, namespace and parameters; the latter by a file, in which no value is taken for another type."""
+def parameters_file(process: Process, options: Options, folder: Path) -> str:
+    """Write a process's parameters to a file in ``folder``, in which no value is taken for another type.
+
+    They are for every node of the process: a controller manager hands them on to its controllers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f'{process.name}.yaml'
     values = {**process.parameters, 'use_sim_time': options.sim_time}
     file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
-    arguments = ['--ros-args', '-r', f'__node:={process.name}', '--params-file', str(file)]
+    return str(file)
+
+
+def ros_arguments(process: Process, options: Options, folder: Path) -> list[str]:
+    """Name, namespace and parameters."""
+    arguments = ['--ros-args', '-r', f'__node:={process.name}']
+    arguments += ['--params-file', parameters_file(process, options, folder)]
     if options.params_file:
         arguments += ['--params-file', options.params_file]
     if options.namespace:

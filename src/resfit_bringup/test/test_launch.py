@@ -36,7 +36,7 @@ def test_every_launch_argument_is_described_and_every_option_has_one(name: str) 
     assert set(Options.__dataclass_fields__) <= set(arguments)
 
 
-def test_the_launch_actions_are_the_processes_of_the_graph() -> None:
+def test_the_launch_actions_are_the_processes_of_the_graph(tmp_path: Path) -> None:
     pytest.importorskip('launch_ros', reason='ros2 launch is not part of the ROS wheels')
     from launch.actions import OpaqueFunction
 
@@ -45,13 +45,19 @@ def test_the_launch_actions_are_the_processes_of_the_graph() -> None:
 
     found = description('vega_train')
     context = LaunchContext()
-    given = {'run_dir': '/tmp/run', 'base': '/tmp/base', 'seed': '3', 'hardware': 'direct', 'demonstrations': '/tmp/d'}
+    given = {
+        'run_dir': str(tmp_path),
+        'base': '/tmp/base',
+        'seed': '3',
+        'hardware': 'direct',
+        'demonstrations': '/tmp/d',
+    }
     for item in found.get_launch_arguments():
         default = item.default_value[0].text if item.default_value else ''
         context.launch_configurations[item.name] = given.get(item.name, default)
     opaque = next(item for item in found.entities if isinstance(item, OpaqueFunction))
     started = opaque.execute(context)
-    options = Options(run_dir=Path('/tmp/run'), base='/tmp/base', seed=3)
+    options = Options(run_dir=tmp_path, base='/tmp/base', seed=3)
     graph = train_graph(options, demonstrations='/tmp/d')
     assert len(started) == len(graph.processes)
     assert action(collect_graph(options).processes[0], options) is not None

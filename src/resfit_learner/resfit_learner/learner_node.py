@@ -10,7 +10,6 @@ from time import monotonic, sleep
 from typing import IO, Any
 
 import numpy as np
-import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
@@ -98,7 +97,7 @@ class LearnerNode(Node):
     def refuse_second(self) -> None:
         """Raises ConfigError when another learner already publishes weights here."""
         until = monotonic() + 1.0  # for discovery
-        while monotonic() < until and rclpy.ok():
+        while monotonic() < until:
             others = self.get_publishers_info_by_topic('learner/weights')
             if others:
                 name = f'{others[0].node_namespace.rstrip("/")}/{others[0].node_name}'
@@ -145,8 +144,6 @@ class LearnerNode(Node):
         learner, until = self.learner, monotonic() + SLICE
         while learner.owed and monotonic() < until:
             learner.update()
-        if not rclpy.ok():  # a signal came meanwhile: close() saves what was learned
-            return
         now, updates = monotonic(), learner.counters.updates
         caught_up = not learner.owed and updates != self.published_updates
         if caught_up or (

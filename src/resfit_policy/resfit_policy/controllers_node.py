@@ -12,8 +12,6 @@ from typing import Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
@@ -174,20 +172,11 @@ class ControllersNode(Node):
 
 
 def hold_at_end(node: ControllersNode) -> None:
-    """The streamer's controller goes before its manager does. The node's own context is shut down by the signal."""
-    if not node.guard.streaming:
-        return
-    context = Context()
-    rclpy.init(context=context)
-    last = rclpy.create_node('controllers_end', context=context, namespace=node.get_namespace())
-    executor = SingleThreadedExecutor(context=context)
-    client = last.create_client(SwitchController, f'{node.parameters.manager}/switch_controller')
-    request = SwitchController.Request(strictness=SwitchController.Request.BEST_EFFORT)
-    request.activate_controllers, request.deactivate_controllers = [node.names.hold], [node.names.stream]
-    if client.wait_for_service(timeout_sec=2.0):
-        executor.add_node(last)
-        executor.spin_until_future_complete(client.call_async(request), timeout_sec=2.0)
-    rclpy.shutdown(context=context)
+    """The streamer's controller goes before its manager does."""
+    node.guard.stopped = True
+    end = monotonic() + ANSWER
+    while node.guard.streaming and monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.1)
 
 
 def main() -> None:

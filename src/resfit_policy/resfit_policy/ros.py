@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields
+from threading import Thread
 from typing import Any, TypeVar
 
 import rclpy
@@ -17,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions, install_signal_handlers
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from resfit_policy.task import ConfigError
@@ -95,20 +96,41 @@ def make_executor() -> Executor:
 
 
 def spin(node: Node) -> None:
-    """Run ``node`` until the context is shut down.
+    """Run ``node`` until SIGINT or SIGTERM, or until somebody shuts the context down.
 
-    In slices: the events executor of some builds waits busily, and deaf to signals, when it waits without a limit.
+    A signal lets the callback that runs come to its end, with a context in which it may still publish: rclpy's own
+    handlers would pull that away from under it. In slices: the events executor of some builds waits busily when it
+    waits without a limit.
     """
+    stop: Future = Future()
     executor = make_executor()
     executor.add_node(node)
-    while rclpy.ok():
-        executor.spin_until_future_complete(Future(), 0.5)
+    _resolve_at_signal(stop)
+    while rclpy.ok() and not stop.done():
+        executor.spin_until_future_complete(stop, 0.5)
+    executor.remove_node(node)
+
+
+def _resolve_at_signal(stop: Future) -> None:
+    """Python runs signal handlers in its main thread, which waits in the executor; a thread hears of one by a pipe."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
+
+    def wait() -> None:
+        os.read(heard, 1)
+        stop.set_result(None)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def run_node(make: Callable[[], Node], close: Callable[[Any], None] = lambda node: None) -> None:
     """Be a node until SIGINT or SIGTERM, then call ``close`` and exit with 0.
 
-    While the node is made, the signal handlers stay those of ``start``: it leaves nothing behind yet.
+    While the node is made, the signal handlers stay those of ``start``: it leaves nothing behind yet. ``close`` can
+    still publish and call services, and a second signal does not disturb it.
 
     A ConfigError ends the process with one line and exit code 2.
     """
@@ -116,21 +138,14 @@ def run_node(make: Callable[[], Node], close: Callable[[Any], None] = lambda nod
     code = 0
     end_with_parent()
     try:
-        # rclpy's handlers shut down in a thread of their own, which a node in the making does not survive quietly.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = make()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rclpy would go on to call another handler
-        install_signal_handlers()
         spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except ConfigError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
         code = 2
-    except Exception:
-        if rclpy.ok():  # else: a signal came while the node was being made
-            raise
     finally:
         if node is not None:
             close(node)
