@@ -174,7 +174,7 @@ class ControllersNode(Node):
 def hold_at_end(node: ControllersNode) -> None:
     """The streamer's controller goes before its manager does."""
     node.guard.stopped = True
-    end = monotonic() + ANSWER
+    end = monotonic() + 2.0  # the manager may be gone already
     while node.guard.streaming and monotonic() < end:
         rclpy.spin_once(node, timeout_sec=0.1)
 
