@@ -77,7 +77,7 @@ def _some(names: Sequence[str]) -> str:
     return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
 
 
-class Guard:
+class Switchboard:
     """Decides whether the streamer's controller may command. Times are seconds of a clock that never jumps."""
 
     def __init__(self, robot: Robot, controllers: Controllers, feedback: bool, quiet: float = QUIET) -> None:

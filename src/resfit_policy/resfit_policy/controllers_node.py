@@ -19,7 +19,7 @@ from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from resfit_policy.controllers import Controllers, Guard
+from resfit_policy.controllers import Controllers, Switchboard
 from resfit_policy.convert import stamp_ns
 from resfit_policy.health import Health, State
 from resfit_policy.manager import Manager
@@ -49,7 +49,7 @@ class Parameters:
 
 
 class ControllersNode(Node):
-    """Thin shell around ``Guard``."""
+    """Thin shell around ``Switchboard``."""
 
     def __init__(self) -> None:
         super().__init__('controllers_node')
@@ -60,7 +60,7 @@ class ControllersNode(Node):
             raise ConfigError('the package controller_manager_msgs is not installed here: it comes with ros2_control')
         self.task = load_task(parameters.task)
         self.names = Controllers(stream=f'{parameters.controller}_controller')
-        self.guard = Guard(self.task.robot, self.names, bool(parameters.feedback), parameters.quiet)
+        self.switchboard = Switchboard(self.task.robot, self.names, bool(parameters.feedback), parameters.quiet)
         self.pending: Any = None  # the one request that the manager has not answered yet
         self.asked = self.looked = 0.0  # s, monotonic
         self.why = ''
@@ -69,9 +69,9 @@ class ControllersNode(Node):
         manager = Manager(self, parameters.manager, parameters.patience)
         manager.check(self.task)
         manager.load(self.names, self.task.robot)
-        manager.hold(self.names, lambda: self.guard.pose_known)
-        self.guard.on_feedback(monotonic())
-        self.guard.switched(monotonic(), {self.names.states, self.names.hold}, {self.names.stream})
+        manager.hold(self.names, lambda: self.switchboard.pose_known)
+        self.switchboard.on_feedback(monotonic())
+        self.switchboard.switched(monotonic(), {self.names.states, self.names.hold}, {self.names.stream})
         self.get_logger().info('holding the measured pose; limits are enforced')
         if parameters.controller == 'position':
             self.create_subscription(
@@ -94,44 +94,44 @@ class ControllersNode(Node):
         """The broadcaster's joint states."""
         self.health.saw('joint_states')
         stamp = stamp_ns(message.header.stamp)
-        self.guard.on_measured(monotonic(), stamp, message.name, message.position)
+        self.switchboard.on_measured(monotonic(), stamp, message.name, message.position)
 
     def on_feedback(self, message: bytes) -> None:
         """The hardware's joint states; the broadcaster has what is in them."""
-        self.guard.on_feedback(monotonic())
+        self.switchboard.on_feedback(monotonic())
 
     def on_command(self, data: bytes) -> None:
         """A command of the streamer; looked into only while it has no effect."""
         self.health.saw('command')
         positions = None
-        if not self.guard.streaming:
+        if not self.switchboard.streaming:
             if self.parameters.controller == 'position':
                 positions = deserialize_message(data, Float64MultiArray).data
             else:
                 points = deserialize_message(data, JointTrajectory).points
                 positions = points[-1].positions if points else []
-        self.guard.on_command(monotonic(), positions)
+        self.switchboard.on_command(monotonic(), positions)
 
     def on_stop(self, message: Bool) -> None:
         """Emergency stop."""
-        self.guard.stopped = message.data
+        self.switchboard.stopped = message.data
 
     def on_resume(self, request: Any, response: Any) -> Any:
         """Somebody says that the cause of the fault is gone."""
-        response.success, response.message = bool(self.guard.fault), self.guard.fault or 'there is no fault'
-        self.guard.resume()
+        response.success, response.message = bool(self.switchboard.fault), self.switchboard.fault or 'there is no fault'
+        self.switchboard.resume()
         return response
 
     def look(self) -> None:
         """Ask the manager for one thing at a time: four times a second what is active, else to switch if due."""
         now = monotonic()
-        why = self.guard.obstacle(now)
+        why = self.switchboard.obstacle(now)
         if why != self.why:
             self.get_logger().info(f'holding: {why}' if why else 'the streamer may command')
             self.why = why
         if self.pending is not None:
             if now - self.asked > ANSWER:
-                self.guard.fault = 'the controller manager does not answer'
+                self.switchboard.fault = 'the controller manager does not answer'
                 self.pending.cancel()
                 self.pending = None
             return
@@ -140,7 +140,7 @@ class ControllersNode(Node):
             self.pending = self.list.call_async(ListControllers.Request())
             self.pending.add_done_callback(self.on_list)
             return
-        wanted = self.guard.switch(now)
+        wanted = self.switchboard.switch(now)
         if wanted is not None:
             activate, deactivate = wanted
             request = SwitchController.Request(activate_controllers=activate, deactivate_controllers=deactivate)
@@ -154,7 +154,7 @@ class ControllersNode(Node):
         if future.cancelled():
             return
         if future.result().ok:
-            self.guard.switched(monotonic(), activated, deactivated)
+            self.switchboard.switched(monotonic(), activated, deactivated)
         else:
             self.get_logger().error(f'no switch to {activated} from {deactivated}: {future.result().message}')
 
@@ -162,20 +162,24 @@ class ControllersNode(Node):
         """What is active."""
         self.pending = None
         if not future.cancelled():
-            self.guard.on_active([item.name for item in future.result().controller if item.state == 'active'])
+            self.switchboard.on_active([item.name for item in future.result().controller if item.state == 'active'])
 
     def state(self) -> State:
         """For ``diagnostics``."""
-        why = self.guard.obstacle(monotonic())
+        why = self.switchboard.obstacle(monotonic())
         problem = f'holding the measured pose: {why}' if why else ''
-        return problem, 'streaming', {'controller': self.names.stream if self.guard.streaming else self.names.hold}
+        return (
+            problem,
+            'streaming',
+            {'controller': self.names.stream if self.switchboard.streaming else self.names.hold},
+        )
 
 
 def hold_at_end(node: ControllersNode) -> None:
     """The streamer's controller goes before its manager does."""
-    node.guard.stopped = True
+    node.switchboard.stopped = True
     end = monotonic() + 2.0  # the manager may be gone already
-    while node.guard.streaming and monotonic() < end:
+    while node.switchboard.streaming and monotonic() < end:
         rclpy.spin_once(node, timeout_sec=0.1)
 
 

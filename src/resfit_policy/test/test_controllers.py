@@ -10,7 +10,7 @@ from resfit_policy.controllers import (
     QUIET,
     SETTLE,
     Controllers,
-    Guard,
+    Switchboard,
     check_interfaces,
     check_joints,
     check_manager,
@@ -71,38 +71,38 @@ def test_a_controller_of_other_joints_or_in_another_order_is_refused(found: list
 
 
 class Robot:
-    """A guard with everything as it should be; each call lets 10 ms pass, and does what the guard asks for."""
+    """A switchboard with everything as it should be; each call lets 10 ms pass, and does what the switchboard asks for."""
 
     def __init__(self, feedback: bool = True) -> None:
-        self.guard = Guard(ROBOT, Controllers(), feedback)
+        self.switchboard = Switchboard(ROBOT, Controllers(), feedback)
         self.now = 100.0
         self.pose, self.command, self.fed = HOME.copy(), HOME.copy(), True
         self.switches: list[tuple[list[str], list[str]]] = []
-        self.guard.switched(self.now, {HOLD, STATES}, set())
+        self.switchboard.switched(self.now, {HOLD, STATES}, set())
 
     def run(self, seconds: float, streamer: bool = True, manager: bool = True) -> Robot:
         for _ in range(round(seconds / 0.01)):
             self.now += 0.01
             if self.fed:
-                self.guard.on_feedback(self.now)
-            if STATES in self.guard._active:
-                self.guard.on_measured(self.now, round(self.now * 1e9), NAMES, self.pose)
+                self.switchboard.on_feedback(self.now)
+            if STATES in self.switchboard._active:
+                self.switchboard.on_measured(self.now, round(self.now * 1e9), NAMES, self.pose)
             if streamer:
-                self.guard.on_command(self.now, self.command)
-            wanted = self.guard.switch(self.now)
+                self.switchboard.on_command(self.now, self.command)
+            wanted = self.switchboard.switch(self.now)
             if wanted is not None and manager:
                 self.switches.append(wanted)
-                self.guard.switched(self.now, *wanted)
+                self.switchboard.switched(self.now, *wanted)
         return self
 
     @property
     def why(self) -> str:
-        return self.guard.obstacle(self.now)
+        return self.switchboard.obstacle(self.now)
 
 
 def test_the_streamer_takes_over_when_it_commands_the_measured_pose() -> None:
     robot = Robot().run(0.5)
-    assert robot.switches == [([STREAM], [HOLD])] and robot.guard.streaming and not robot.why
+    assert robot.switches == [([STREAM], [HOLD])] and robot.switchboard.streaming and not robot.why
 
 
 def test_it_does_not_take_over_from_afar() -> None:
@@ -111,7 +111,7 @@ def test_it_does_not_take_over_from_afar() -> None:
     robot.run(1.0)
     assert not robot.switches and 'R_arm_j4 is commanded 0.16 rad away' in robot.why
     robot.command[3] -= 0.02
-    assert robot.run(0.1).guard.streaming
+    assert robot.run(0.1).switchboard.streaming
 
 
 @pytest.mark.parametrize('command', [np.full(29, np.nan), np.zeros(28), np.zeros(0)])
@@ -124,13 +124,13 @@ def test_it_does_not_take_over_with_a_command_that_is_none(command: np.ndarray) 
 def test_while_it_streams_a_command_may_be_far_as_when_a_hand_squeezes() -> None:
     robot = Robot().run(0.5)
     robot.command[20] += 1.0
-    assert robot.run(1.0).guard.streaming
+    assert robot.run(1.0).switchboard.streaming
 
 
 def test_a_silent_streamer_makes_the_robot_hold_and_a_speaking_one_takes_over_again() -> None:
     robot = Robot().run(0.5).run(QUIET + 0.05, streamer=False)
     assert robot.switches[-1] == ([HOLD], [STREAM]) and robot.why == 'the streamer sends no commands'
-    assert robot.run(0.1).guard.streaming
+    assert robot.run(0.1).switchboard.streaming
 
 
 def test_no_joint_states_from_the_hardware_stop_the_broadcaster_too_so_that_nobody_acts_on_old_ones() -> None:
@@ -139,13 +139,13 @@ def test_no_joint_states_from_the_hardware_stop_the_broadcaster_too_so_that_nobo
     robot.run(QUIET + 0.05)
     assert robot.switches[-1] == ([HOLD], [STATES, STREAM])
     robot.fed = True
-    assert robot.run(0.2).guard.streaming and STATES in robot.guard._active
+    assert robot.run(0.2).switchboard.streaming and STATES in robot.switchboard._active
 
 
 def test_mock_hardware_has_no_feedback_to_wait_for() -> None:
     robot = Robot(feedback=False)
     robot.fed = False
-    assert robot.run(0.5).guard.streaming
+    assert robot.run(0.5).switchboard.streaming
 
 
 def test_a_jump_of_the_measured_pose_makes_it_hold_the_new_one_for_a_while() -> None:
@@ -159,7 +159,7 @@ def test_a_jump_of_the_measured_pose_makes_it_hold_the_new_one_for_a_while() -> 
     robot.run(0.02)
     assert robot.switches[-1] == ([HOLD], [HOLD])
     robot.command = robot.pose.copy()
-    assert robot.run(SETTLE + 0.1).guard.streaming
+    assert robot.run(SETTLE + 0.1).switchboard.streaming
 
 
 def test_the_fastest_motion_is_no_jump() -> None:
@@ -167,38 +167,38 @@ def test_the_fastest_motion_is_no_jump() -> None:
     for _ in range(30):
         robot.pose = np.clip(robot.pose + ROBOT.velocity * 0.01, ROBOT.lower, ROBOT.upper)
         robot.run(0.01)
-    assert robot.guard.streaming
+    assert robot.switchboard.streaming
 
 
 @pytest.mark.parametrize('active', [{HOLD, STATES}, {STATES}, set()])
 def test_a_controller_that_somebody_else_stopped_stays_out_until_a_deliberate_act(active: set[str]) -> None:
     robot = Robot().run(0.5)
-    robot.guard.on_active(active)
+    robot.switchboard.on_active(active)
     robot.run(1.0)
-    assert f'{STREAM} is not active' in robot.why and not robot.guard.streaming
-    assert robot.guard._active == {HOLD, STATES}
-    robot.guard.resume()
-    assert robot.run(0.1).guard.streaming
+    assert f'{STREAM} is not active' in robot.why and not robot.switchboard.streaming
+    assert robot.switchboard._active == {HOLD, STATES}
+    robot.switchboard.resume()
+    assert robot.run(0.1).switchboard.streaming
 
 
 def test_the_emergency_stop_holds_until_it_is_taken_back() -> None:
     robot = Robot().run(0.5)
-    robot.guard.stopped = True
+    robot.switchboard.stopped = True
     robot.run(1.0)
     assert robot.switches[-1] == ([HOLD], [STREAM]) and robot.why == 'emergency stop'
-    robot.guard.stopped = False
-    assert robot.run(0.1).guard.streaming
+    robot.switchboard.stopped = False
+    assert robot.run(0.1).switchboard.streaming
 
 
 def test_a_manager_that_refuses_is_asked_again_and_nothing_is_taken_for_done() -> None:
     robot = Robot().run(0.5, manager=False)
-    assert not robot.guard.streaming and robot.guard.switch(robot.now) == ([STREAM], [HOLD])
+    assert not robot.switchboard.streaming and robot.switchboard.switch(robot.now) == ([STREAM], [HOLD])
 
 
 def test_unusable_joint_states_count_as_none() -> None:
-    guard = Guard(ROBOT, Controllers(), feedback=False)
+    switchboard = Switchboard(ROBOT, Controllers(), feedback=False)
     for names, positions in ((NAMES[1:], HOME[1:]), (NAMES, np.full(29, np.nan)), (['other'] * 29, HOME)):
-        guard.on_measured(0.0, 0, names, positions)
-        assert guard.obstacle(0.0) == 'no joint_states yet' and not guard.pose_known
-    guard.on_measured(0.0, 0, NAMES[::-1], HOME[::-1])
-    assert guard.pose_known
+        switchboard.on_measured(0.0, 0, names, positions)
+        assert switchboard.obstacle(0.0) == 'no joint_states yet' and not switchboard.pose_known
+    switchboard.on_measured(0.0, 0, NAMES[::-1], HOME[::-1])
+    assert switchboard.pose_known
