@@ -71,7 +71,7 @@ def test_a_controller_of_other_joints_or_in_another_order_is_refused(found: list
 
 
 class Robot:
-    """A switchboard with everything as it should be; each call lets 10 ms pass, and does what the switchboard asks for."""
+    """A switchboard with everything as it should be; each call lets 10 ms pass, and does what it asks for."""
 
     def __init__(self, feedback: bool = True) -> None:
         self.switchboard = Switchboard(ROBOT, Controllers(), feedback)
