@@ -128,6 +128,24 @@ def test_bags_are_listed_and_hashed(demonstrations: Path, tmp_path: Path, capsys
     assert len(result['transitions']) == 64
 
 
+def test_a_replay_is_equal_to_the_bit_or_says_where_it_is_not(
+    demonstrations: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'out.json'
+    assert cli.main(['bag', 'replay', str(demonstrations), '--json', str(out)]) == 0
+    result, steps = json.loads(out.read_text()), sum(episode.length for episode in read_log(demonstrations))
+    assert (result['equal'], result['left_out'], result['differences']) == (steps, 0, [])
+    assert result['times_real_time'] > 5  # issue 5
+    capsys.readouterr()
+    assert cli.main(['bag', 'replay', str(demonstrations), '--base', str(base), '--json', str(out)]) == 0
+    differences = json.loads(out.read_text())['differences']
+    assert [item['step'] for item in differences] == [0, 0, 0, 0]
+    assert 'step 0: base_action of ' in capsys.readouterr().out
+    narrow = tmp_path / 'actor.safetensors'
+    narrow.write_bytes(pack_actor(ResidualActor(ActorConfig(30, 29, 2, (8,))), Exploration(), 1))
+    assert 'state of 30' in failed(capsys, 'bag', 'replay', demonstrations, '--weights', narrow)
+
+
 def test_in_process_bags_hold_the_episode_to_the_bit(demonstrations: Path) -> None:
     env = VegaEnv('woolly_ball', variant='demonstrated')
     again = demonstrations.with_name('again')

@@ -22,6 +22,7 @@ from resfit_bringup.runner import GraphError, Runner
 from resfit_learner.bags import read_log
 from resfit_learner.bc import BcConfig, train_base
 from resfit_learner.checkpoint import latest_checkpoint
+from resfit_learner.reacting import replay
 from resfit_learner.rollout import run_episode
 from resfit_learner.transitions import build_transitions
 from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
@@ -107,6 +108,9 @@ def test_an_episode_on_the_graph_is_the_one_in_process(demonstrations: Path) -> 
     for there in read_log(demonstrations):
         here = run_episode(env, runtime, seed=there.seed, arm=Arm.BASE)
         assert (here.length, here.outcome) == (there.length, there.outcome)
+        # What the policy saw on the graph, it does again to the bit.
+        again = replay(there, PolicyRuntime(env.task, make_expert('woolly_ball', 'unseen')))
+        assert (again.compared, again.difference) == (there.length, None)
         # not to the bit: the simulation on the graph has stood at its start for some ticks
         np.testing.assert_allclose(here.state, there.state, atol=1e-5)
         np.testing.assert_allclose(here.executed_action, there.executed_action, atol=1e-5)

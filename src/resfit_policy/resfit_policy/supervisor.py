@@ -139,6 +139,11 @@ class Supervisor:
         clipped = bool(np.any(executed != _sum(base_action, share, residual)))
         return Supervised(executed, clipped, held, part * share, why)
 
+    def follow(self, executed: Float) -> None:
+        """Go on from ``executed`` (A,) rad, which took the place of what ``apply`` gave last."""
+        self.step += executed.astype(np.float64) - self.last
+        self.last = executed.copy()
+
     def _checked(self, what: str, values: ArrayLike) -> Float:
         with np.errstate(over='ignore'):
             try:

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from resfit_bringup.progress import Progress
+from resfit_bringup.runs import newest_actor
 from resfit_learner.bags import read_log
 from resfit_learner.config import LearnerConfig
+from resfit_learner.reacting import RecordedBase, replay
 from resfit_learner.transitions import build_transitions
+from resfit_policy.actor import unpack_actor
+from resfit_policy.base_policy import load_base
 from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.supervisor import make_supervisor
+from resfit_policy.task import ConfigError, Task, load_task, task_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'action',
-        choices=('list', 'show', 'check'),
-        help='a line per episode; figures per episode; digest of all transitions',
+        choices=('list', 'show', 'check', 'replay'),
+        help='a line per episode; figures per episode; digest of all transitions; what was seen through the policy '
+        'once more: does it do what was recorded, to the bit?',
     )
     parser.add_argument('path', type=Path, help="a bag, a run's folder, or its folder of episodes")
+    parser.add_argument('--weights', type=Path, help="replay: actor.safetensors (default: the run's newest checkpoint)")
+    parser.add_argument('--base', help="replay: base, see docs/bases.md (default: the run's; else as recorded)")
+    parser.add_argument('--explored', action='store_true', help='replay: the run explored; repeat its noise, of --seed')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read every episode with the learner's own reader."""
     episodes = list(read_log(args.path))
+    if args.action == 'replay':
+        return react(args, episodes)
     digest = hashlib.sha256()
     for episode in episodes:
         if args.action != 'check':
@@ -38,6 +54,66 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         f'{len(episodes)} episodes, {successes} successes, {steps} steps, transitions {digest.hexdigest()[:16]}'
     )
     return {'episodes': len(episodes), 'successes': successes, 'steps': steps, 'transitions': digest.hexdigest()}
+
+
+def react(args: argparse.Namespace, episodes: list[Episode]) -> dict[str, Any]:
+    """Replay every episode through one policy; say what differs, and where first."""
+    if not episodes:
+        raise ConfigError(f'{args.path} holds no episode')
+    task = task_of(episodes, args.task)
+    runtime = replaying(args, task, episodes[0])
+    compared = left_out = 0
+    differences = []
+    started = time.perf_counter()
+    with Progress('replay', len(episodes), 'episodes') as progress:
+        for done, episode in enumerate(episodes, start=1):
+            outcome = replay(episode, runtime, args.explored)
+            compared, left_out = compared + outcome.compared, left_out + outcome.left_out
+            if outcome.difference:
+                found = outcome.difference
+                differences.append({'episode': episode.episode_id, **asdict(found)})
+                print(  # noqa: T201
+                    f'episode {episode.episode_id}, step {found.step}: {found.what} of {task.robot.names[found.joint]} '
+                    f'is {found.now!r} rad, recorded {found.recorded!r}'
+                )
+            progress.update(done)
+    speed = (compared + left_out) / (time.perf_counter() - started) / task.control_hz
+    print(  # noqa: T201
+        f'{compared} steps equal to the bit, {len(differences)} of {len(episodes)} episodes differ, {left_out} steps '
+        f'not compared (held, other weights, or after a difference); {speed:.0f} times real time'
+    )
+    return {'equal': compared, 'left_out': left_out, 'differences': differences, 'times_real_time': round(speed, 1)}
+
+
+def task_of(episodes: list[Episode], given: str) -> Task:
+    """The task of all episodes, as the policy saw it. Raises ConfigError."""
+    name = episodes[0].task
+    if others := {episode.task for episode in episodes} - {name}:
+        raise ConfigError(f'these are episodes of several tasks: {name}, {", ".join(sorted(others))}')
+    task = load_task(name if name in task_names() else given)
+    if task.name != name:
+        raise ConfigError(f'these are episodes of the task {name}: give its YAML file with --task')
+    size = episodes[0].state.shape[1]
+    if size != task.state_size and task.cameras:
+        task = task.without_poses()
+    if size != task.state_size:
+        raise ConfigError(f'the recorded state has {size} numbers, the task {name} has {task.state_size} now')
+    return task
+
+
+def replaying(args: argparse.Namespace, task: Task, example: Episode) -> PolicyRuntime:
+    """The policy that is asked again: the graph's, with the default settings of its supervisor."""
+    where = args.base or (str(args.path / 'base') if (args.path / 'base').is_dir() else '')
+    features = example.features.shape[1] if example.features.size else 0  # the base cannot look again
+    base = load_base(where, task) if where and not features else RecordedBase(features)
+    runtime = PolicyRuntime(task, base, args.seed, make_supervisor(task, None, 0.0, True))
+    weights = args.weights or (newest_actor(args.path) if (args.path / 'checkpoints').is_dir() else None)
+    if weights:
+        try:
+            runtime.set_weights(*unpack_actor(weights.read_bytes()))
+        except OSError as error:
+            raise ConfigError(f'cannot read {weights}: {error.strerror}') from None
+    return runtime
 
 
 def transitions_digest(episode: Episode) -> bytes:
