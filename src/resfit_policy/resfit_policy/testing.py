@@ -21,6 +21,10 @@ from rclpy.node import Node
 
 DOMAINS = range(20, 100)  # higher ones share their ports with ordinary connections
 
+# A shell has what it starts in the background ignore Ctrl-C, and every process of a test would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @contextmanager
 def isolated_domain() -> Iterator[int]:
