@@ -22,7 +22,8 @@ COMMANDS = {
     'bc': 'train a base policy on demonstrations and freeze it',
     'experiment': 'ResFiT in-process on any Gymnasium environment, without ROS',
     'evaluate': 'base against base + residual on the same starts, interleaved',
-    'bag': 'look into episode bags: list, show, check',
+    'ab': 'base against base + residual on the graph, blind: who labels is not told which acts',
+    'bag': 'look into episode bags: list, show, check, replay',
 }
 PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it
 

@@ -145,10 +145,13 @@ def train_graph(
     return Graph(options, (*_body(options), _replay(options), policy, *learners, reward))
 
 
-def eval_graph(options: Options, *, weights: str) -> Graph:
-    """Base against base + residual on the same seeds, interleaved; ``weights`` is an actor.safetensors."""
-    policy = _policy(options, weights=weights)
-    return Graph(options, (*_body(options), _replay(options), policy, _reward(options, arms='alternate')))
+def eval_graph(options: Options, *, weights: str, blind: bool = False) -> Graph:
+    """Base against base + residual on the same seeds, in an order drawn for each.
+
+    ``weights``: an actor.safetensors. ``blind``: nobody is told which of them acts.
+    """
+    policy, reward = _policy(options, weights=weights), _reward(options, arms='alternate', blind=blind)
+    return Graph(options, (*_body(options), _replay(options), policy, reward))
 
 
 def collect_graph(options: Options) -> Graph:
@@ -174,11 +177,12 @@ def _policy(options: Options, weights: str = '', explore: bool = False, pixels: 
     return Process('resfit_policy', 'policy_node', 'policy_node', parameters, respawn=True, essential=False)
 
 
-def _reward(options: Options, *, arms: str, max_backlog: int = 0) -> Process:
+def _reward(options: Options, *, arms: str, max_backlog: int = 0, blind: bool = False) -> Process:
     parameters = {
         'task': options.task,
         'seed': options.seed,
         'arms': arms,
+        'blind': blind,
         'success_source': 'sim' if options.simulated else 'operator',
         'reset': 'sim' if options.simulated else 'operator',
         'max_steps': options.max_steps,

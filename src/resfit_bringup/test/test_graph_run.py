@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from resfit_bringup import cli
 from resfit_bringup.graph import Graph, Options, collect_graph, train_graph
 from resfit_bringup.runner import GraphError, Runner
 from resfit_learner.bags import read_log
@@ -26,6 +28,7 @@ from resfit_learner.reacting import replay
 from resfit_learner.rollout import run_episode
 from resfit_learner.transitions import build_transitions
 from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
+from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor, unpack_actor
 from resfit_policy.base_policy import save_base
 from resfit_policy.convert import read_episode_messages
 from resfit_policy.episode_log import Arm
@@ -114,6 +117,34 @@ def test_an_episode_on_the_graph_is_the_one_in_process(demonstrations: Path) -> 
         # not to the bit: the simulation on the graph has stood at its start for some ticks
         np.testing.assert_allclose(here.state, there.state, atol=1e-5)
         np.testing.assert_allclose(here.executed_action, there.executed_action, atol=1e-5)
+
+
+def test_a_blind_comparison_tells_who_was_who_only_at_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scripted expert against itself with a residual that spoils it; no file tells the operator who acts."""
+    task, weights, out = load_task('woolly_ball'), tmp_path / 'actor.safetensors', tmp_path / 'session'
+    actor = ResidualActor(ActorConfig(task.state_size, task.action_size, task.action_size, (8,)))
+    actor.offset[:] = torch.linspace(-3, 3, task.action_size)
+    actor.scale[:] = 0.3
+    weights.write_bytes(pack_actor(actor, Exploration(), 4))
+    words = ['ab', '--out', out, '--base', EXPERT, '--weights', weights, '--episodes', '2', '--json', tmp_path / 'x']
+    assert cli.main([str(word) for word in words]) == 0
+    result, log = json.loads((tmp_path / 'x').read_text()), list(read_log(out))
+    assert (result['base']['n'], result['resfit']['n']) == (2, 2)
+    assert (result['base']['success'], result['resfit']['success']) == (1.0, 0.0)
+    assert sorted(result['order'][:2]) == sorted(result['order'][2:]) == ['B', 'R']
+    assert log[0].seed == log[1].seed != log[2].seed == log[3].seed
+    said = (out / 'log' / 'reward_node.log').read_text()
+    assert 'episode 1: ' in said and not {'BASE', 'RESIDUAL'} & set(said.split())
+    for episode in log:  # and the same weights do the same again, to the bit
+        runtime = PolicyRuntime(task, make_expert('woolly_ball', 'unseen'))
+        runtime.set_weights(*unpack_actor(weights.read_bytes()))
+        again = replay(episode, runtime)
+        assert again.difference is None and again.compared > 0
+    weights.write_bytes(pack_actor(actor, Exploration(), 5))
+    assert cli.main([str(word) for word in words]) == 2
+    assert 'choose a new folder' in capsys.readouterr().err
 
 
 def test_collecting_records_successful_episodes_on_the_seeds_asked_for(demonstrations: Path) -> None:

@@ -33,6 +33,7 @@ class Parameters:
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
     seed: int = param(0, 'seed of the first episode; each further one adds 1')
     arms: str = param('residual', 'who acts: residual, base, or alternate (both on every seed, interleaved)')
+    blind: bool = param(False, 'do not say who acts, so that who labels cannot know (topic episode has it, for nodes)')
     success_source: str = param('sim', 'sim: the oracle topic decides; operator: service label decides')
     reset: str = param('sim', 'sim: service sim/reset; operator: service ready, called when the scene is set')
     max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit')
@@ -215,7 +216,8 @@ class RewardNode(Node):
         self.reward.publish(reward)
         self.publish_state(outcome.stamp, outcome.length)
         state = f'{outcome.phase.name}, {outcome.length} steps, seed {self.machine.start.seed}'
-        self.get_logger().info(f'episode {reward.episode_id} {self.machine.start.arm.name}: {state}')
+        who = '' if self.parameters.blind else f' {self.machine.start.arm.name}'
+        self.get_logger().info(f'episode {reward.episode_id}{who}: {state}')
 
     def on_label(self, request: Any, response: Any) -> Any:
         """An operator's label: ends the running episode, or corrects one that is over."""
