@@ -26,6 +26,7 @@ setup(
             'reward_node = resfit_policy.start:reward_node',
             'streamer_node = resfit_policy.start:streamer_node',
             'watch_node = resfit_policy.start:watch_node',
+            'joystick_node = resfit_policy.start:joystick_node',
         ]
     },
 )

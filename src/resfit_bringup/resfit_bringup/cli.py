@@ -23,6 +23,7 @@ COMMANDS = {
     'experiment': 'ResFiT in-process on any Gymnasium environment, without ROS',
     'evaluate': 'base against base + residual on the same starts, interleaved',
     'ab': 'base against base + residual on the graph, blind: who labels is not told which acts',
+    'label': 'label, correct, abort and stop with keys, beside a running graph',
     'bag': 'look into episode bags: list, show, check, replay',
 }
 PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it

@@ -277,6 +277,23 @@ def test_the_end_of_the_run_is_the_end_of_every_process_and_nothing_is_lost(
         assert 'Traceback' not in log.read_text(), log.name
 
 
+def test_an_operators_keys_reach_a_running_graph(tmp_path: Path) -> None:
+    process, _ = start_script(tmp_path)
+    words = [sys.executable, '-m', 'resfit_bringup.cli', 'label', '--name', 'ana']
+    desk = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert desk.stdin is not None
+    log, end = tmp_path / 'log' / 'reward_node.log', time.monotonic() + 60
+    while 'ABORTED' not in log.read_text():
+        assert time.monotonic() < end, log.read_text()
+        desk.stdin.write('a')
+        desk.stdin.flush()
+        time.sleep(0.1)
+    said, _ = desk.communicate('q', timeout=20)
+    assert desk.returncode == 0 and 'is aborted' in said and 'space' in said, said
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+
 def test_a_killed_policy_costs_its_episode_and_no_half_of_one_is_learned_from(tmp_path: Path) -> None:
     (tmp_path / 'params.yaml').write_text(yaml.safe_dump({'reward_node': {'ros__parameters': {'stall': 3.0}}}))
     probe = Probe()

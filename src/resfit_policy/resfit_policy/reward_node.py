@@ -63,6 +63,8 @@ class RewardNode(Node):
         self.given_id = 0  # highest episode id handed out
         self.progress = monotonic()
         self.rewards: dict[int, Reward] = {}  # newest label of each episode of this session
+        self.newest = 0  # episode of the newest of them
+        self.aborted: set[int] = set()
         self.done_since = 0.0
         self.stopped = False  # emergency stop
 
@@ -77,6 +79,7 @@ class RewardNode(Node):
         self.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED)
         self.create_service(LabelEpisode, 'label', self.on_label)
         self.create_service(Trigger, 'ready', self.on_ready)
+        self.create_service(Trigger, 'abort', self.on_abort)
         self.reset_scene = self.create_client(ResetScene, 'sim/reset')
         self.create_timer(0.1, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.publish_state(self.get_clock().now().nanoseconds)
@@ -173,6 +176,14 @@ class RewardNode(Node):
             self.run(self.get_clock().now().nanoseconds)
         return response
 
+    def on_abort(self, request: Any, response: Any) -> Any:
+        """The operator ends the running episode without a result: nothing is learned from it."""
+        response.success = self.machine.phase == Phase.RUNNING
+        response.message = f'episode {self.machine.episode_id} is aborted' if response.success else 'no episode runs'
+        if response.success:
+            self.end(self.machine.abort())
+        return response
+
     def on_stop(self, message: Bool) -> None:
         """An emergency stop ends the episode without a result; the next one waits for the release."""
         if message.data and not self.stopped and self.machine.phase == Phase.RUNNING:
@@ -212,7 +223,10 @@ class RewardNode(Node):
         reward = Reward(episode_id=self.machine.episode_id, step=max(outcome.length - 1, 0), success=success)
         reward.source, reward.confidence = source, confidence
         set_stamp(reward.header.stamp, outcome.stamp)
-        self.rewards[reward.episode_id] = reward
+        if outcome.phase == Phase.ABORTED:
+            self.aborted.add(reward.episode_id)
+        else:
+            self.rewards[reward.episode_id], self.newest = reward, reward.episode_id
         self.reward.publish(reward)
         self.publish_state(outcome.stamp, outcome.length)
         state = f'{outcome.phase.name}, {outcome.length} steps, seed {self.machine.start.seed}'
@@ -221,13 +235,20 @@ class RewardNode(Node):
 
     def on_label(self, request: Any, response: Any) -> Any:
         """An operator's label: ends the running episode, or corrects one that is over."""
-        episode_id = request.episode_id or self.machine.episode_id
-        if episode_id == self.machine.episode_id and self.machine.phase == Phase.RUNNING:
+        running = self.machine.episode_id if self.machine.phase == Phase.RUNNING else 0
+        episode_id = request.episode_id or running or self.newest
+        if running and episode_id == running:
             self.machine.on_label(request.success)
             response.success, response.message = True, 'the episode ends at the next step'
             return response
-        if not 0 < episode_id <= self.given_id and not (self.log and episode_id <= self.log.last_episode_id):
-            response.success, response.message = False, f'there is no episode {episode_id}'
+        begun = max(self.newest, self.log.last_episode_id if self.log else 0)
+        waiting = self.machine.episode_id if self.machine.phase in (Phase.RUNNING, Phase.RESETTING) else 0
+        if episode_id in self.aborted:
+            response.message = f'episode {episode_id} was aborted: it has no result to label'
+        elif not 0 < episode_id <= begun or episode_id == waiting:
+            response.message = f'there is no episode {episode_id} that is over' if episode_id else 'none is over yet'
+        if response.message:
+            response.success = False
             return response
         old = self.rewards.get(episode_id, Reward(episode_id=episode_id))
         reward = Reward(header=old.header, episode_id=episode_id, step=old.step, success=request.success)

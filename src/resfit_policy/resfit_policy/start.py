@@ -41,3 +41,7 @@ def controllers_node() -> None:
 
 def watch_node() -> None:
     start('resfit_policy.watch_node')
+
+
+def joystick_node() -> None:
+    start('resfit_policy.joystick_node')

@@ -98,10 +98,13 @@ def test_an_operator_sets_the_scene_labels_and_corrects(tmp_path: Path, probe: P
         corrected = others.rewards[1]
         assert (corrected.step, corrected.success, corrected.source) == (2, True, Reward.HUMAN)
         assert not others.label(True, episode_id=9).success
+        assert others.label(True).revision == 2, 'without an id it is the newest that is over'
 
         probe.spin(0.5)
         assert others.states[-1].phase == EpisodeState.FAILURE, 'it did not wait for the log'
         others.store(1, 3)
+        others.phase(EpisodeState.RESETTING)
+        assert 'no episode 2 that is over' in others.label(True, episode_id=2).message
         second = others.begin()
         assert (second.episode_id, second.seed) == (2, 8)
         others.step(second, 0)
@@ -110,6 +113,24 @@ def test_an_operator_sets_the_scene_labels_and_corrects(tmp_path: Path, probe: P
         others.store(2, 1)
         assert others.phase(EpisodeState.IDLE)
         assert node.wait() == 0 and 'Traceback' not in node.output
+
+
+def test_an_aborted_episode_has_no_label_and_is_run_again(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', reset='operator', success_source='operator', seed=4)
+    with nodes(node):
+        others = Others(probe)
+        others.phase(EpisodeState.RESETTING)
+        assert not probe.call(Trigger, 'abort', Trigger.Request()).success
+        assert 'none is over yet' in others.label(True).message
+        state = others.begin()
+        others.step(state, 0)
+        assert probe.call(Trigger, 'abort', Trigger.Request()).success
+        assert others.phase(EpisodeState.ABORTED).episode_id == 1
+        assert 'was aborted' in others.label(True, episode_id=1).message
+        others.stored.last_episode_id = 1
+        others.log.publish(others.stored)
+        again = others.begin()
+        assert (again.episode_id, again.seed) == (2, 4)
 
 
 def test_an_episode_without_a_step_is_aborted_and_run_again_whatever_the_oracle_says(
