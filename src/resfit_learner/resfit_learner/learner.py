@@ -88,7 +88,7 @@ class Learner:
         transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
         if len(transitions):
             self.online.add(episode.episode_id, transitions)
-        if self.config.offset_rate and episode.outcome != Phase.ABORTED and episode.length:
+        if self.config.offset_rate and episode.outcome != Phase.ABORTED and episode.length and not episode.helped:
             self._learn_offset(episode)
         before = self._steps.get(episode.episode_id, 0)
         self.counters.episodes += episode.episode_id not in self._steps

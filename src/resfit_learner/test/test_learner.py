@@ -15,7 +15,7 @@ from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import unpack_actor
-from resfit_policy.episode_log import Arm, Episode, Phase
+from resfit_policy.episode_log import Arm, Episode, Flag, Phase
 from resfit_policy.task import ConfigError, load_task
 
 TASK = load_task('woolly_ball')
@@ -221,3 +221,15 @@ def test_settings_are_checked():
         load_config(heads=3, subset=4)
     with pytest.raises(ConfigError, match='no recipe'):
         load_config('fast')
+
+
+def test_an_episode_in_which_a_person_helped_is_data_and_no_merit_of_the_correction():
+    learner, alone, helped = make_learner(replace(SMALL, offset_rate=0.3)), make_episode(3), make_episode(4)
+    flags = helped.flags.copy()
+    flags[2] |= Flag.INTERVENTION
+    helped = replace(helped, flags=flags)
+    assert helped.helped and not alone.helped
+    learner.ingest(1, helped)
+    assert len(learner.online) and not learner.phase_critic.episodes
+    learner.ingest(2, alone)
+    assert list(learner.phase_critic.episodes) == [3]

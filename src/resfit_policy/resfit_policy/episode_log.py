@@ -95,6 +95,11 @@ class Episode:
         return len(self.state) - int(self.final)
 
     @property
+    def helped(self) -> bool:
+        """A person took over: what came of it says nothing about the policy alone."""
+        return bool((self.flags[: self.length] & Flag.INTERVENTION).any())
+
+    @property
     def seen(self) -> Float:
         """What the residual sees beside images: control step, state, features, (T or T+1, 1 + S + F)."""
         step = np.arange(len(self.state), dtype=np.float32)[:, None]

@@ -40,6 +40,7 @@ class Guard:
         self.node, self.changed = node, changed
         self.fallback = Fallback(options.base, FallbackConfig(silence=options.silence))
         self.authority, self.stopped, self.reason = options.authority, False, ''
+        self.helped = False  # a person took over in this episode: its success is not the policy's
         self.state = node.create_publisher(AuthorityState, 'policy/authority', LATCHED)
         self.stop = node.create_publisher(Bool, 'emergency_stop', LATCHED)
         node.create_service(SetAuthority, 'set_authority', self.on_authority)
@@ -77,7 +78,9 @@ class Guard:
 
     def on_episode(self, message: EpisodeState) -> None:
         """An episode begins or is over."""
-        if message.phase in (Phase.SUCCESS, Phase.FAILURE, Phase.TIMEOUT):
+        if message.phase == Phase.RUNNING:
+            self.helped = False
+        elif message.phase in (Phase.SUCCESS, Phase.FAILURE, Phase.TIMEOUT) and not self.helped:
             self.fallback.episode(Arm(message.arm), message.phase == Phase.SUCCESS)
             self.look()
 

@@ -28,6 +28,7 @@ from resfit_policy.ros import COMMAND, LATCHED, LOG, SENSOR, autostart, declare,
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.sampler import NotReady, Sampler, match_joints
 from resfit_policy.supervisor import make_supervisor
+from resfit_policy.takeover import Takeover
 from resfit_policy.task import ConfigError, load_task
 
 
@@ -48,6 +49,7 @@ class Parameters:
     authority: float = param(1.0, 'share of the residual in the executed action at start, [0, 1]')
     residual_limit: float = param(0.0, "rad, the most any joint may be corrected; 0: the robot's own limits")
     ramp: float = param(1.0, 's in which a change of authority takes effect within an episode')
+    teleop_quiet: float = param(0.2, 's without a command after which a takeover holds the robot')
     collision_check: bool = param(True, "check actions on the robot's collision model, where its YAML names one")
     base_successes: int = param(0, 'of base_episodes: when residual episodes fall below that, authority falls to 0')
     base_episodes: int = param(0, 'episodes in which the base alone was counted; 0: nobody has')
@@ -89,6 +91,7 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(str(error))
             self.problem = str(error)
             return TransitionCallbackReturn.FAILURE
+        self.takeover = Takeover(task.robot.names, parameters.teleop_quiet)
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
         self.pacer = Pacer(task.period_ns, task.tick_ns, task.horizon)
         self.target = self.create_publisher(JointState, 'target', COMMAND)
@@ -102,6 +105,7 @@ class PolicyNode(LifecycleNode):
         for camera in task.cameras if parameters.vision else ():
             self.create_subscription(Image, f'{camera}/image', partial(self.on_image, camera), SENSOR)
         self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
+        self.create_subscription(JointState, 'teleop', self.on_teleop, COMMAND)
         self.health = Health(self, self.state, ('joint_states', 'step', 'clipped', 'held', 'weights'))
         return TransitionCallbackReturn.SUCCESS
 
@@ -156,6 +160,13 @@ class PolicyNode(LifecycleNode):
             return
         self.try_step(started)
 
+    def on_teleop(self, message: JointState) -> None:
+        """A person's command, or, without joints, the hand back."""
+        before = self.takeover.active
+        self.takeover.hear(time.monotonic(), message.name, message.position)
+        if self.takeover.active != before:
+            self.get_logger().info('a person has taken over' if self.takeover.active else 'handed back to the policy')
+
     def on_objects(self, message: PoseArray) -> None:
         """Take the objects' poses."""
         started = time.perf_counter()
@@ -186,7 +197,8 @@ class PolicyNode(LifecycleNode):
         stamp, final = self.sampler.stamp, self.pacer.final
         try:
             observation, ages = self.sampler.sample()
-            record = self.runtime.step(observation, stamp, final)
+            teleop = self.takeover.wish(time.monotonic(), self.runtime.origin(observation))
+            record = self.runtime.step(observation, stamp, final, teleop)
         except (NotReady, ValueError) as problem:
             self.why = str(problem)
             return
@@ -202,6 +214,8 @@ class PolicyNode(LifecycleNode):
         self.health.saw('step')
         if record.flags & Flag.CLIPPED:
             self.health.saw('clipped')
+        if record.flags & Flag.INTERVENTION:
+            self.guard.helped = True
         if record.flags & Flag.HELD:
             self.health.saw('held')
         self.steps.publish(convert.fill_step(PolicyStep(), self.episode.episode_id, record, ages))
@@ -234,7 +248,7 @@ class PolicyNode(LifecycleNode):
         guard = self.guard
         problem = f'no action: {self.why}' if self.why else self.runtime.why
         problem = 'emergency stop' if guard.stopped else problem or guard.reason
-        doing = 'acting' if self.pacer.running else 'waiting'
+        doing = 'waiting' if not self.pacer.running else 'teleoperated' if self.takeover.active else 'acting'
         values = {
             'authority': guard.authority,
             'weights_version': self.runtime.version,

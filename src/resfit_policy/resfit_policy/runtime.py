@@ -47,6 +47,7 @@ class PolicyRuntime:
         self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._step = 0
+        self._teleoperated = False  # in the last step
         self._stamp = 0  # ns, of the last step
         self._arm = Arm.BASE
         self._std = 0.0
@@ -65,18 +66,25 @@ class PolicyRuntime:
     def begin(self, arm: Arm, explore: bool, episode_id: int = 0) -> None:
         """Start an episode, however the last one ended: the chunk queue and the noise start afresh."""
         self.base.reset()
-        self._step = 0
+        self._step, self._teleoperated = 0, False
         self._rng = np.random.default_rng((self._seed, episode_id))  # the same noise, whenever it is run
         self._arm = arm
         self._std = self.exploration.std if explore else 0.0
 
-    def step(self, observation: Observation, stamp: int = 0, final: bool = False) -> StepRecord:
+    def step(
+        self, observation: Observation, stamp: int = 0, final: bool = False, teleop: Float | None = None
+    ) -> StepRecord:
         """Act on one observation, or, when ``final``, only say what the base would do in it.
+
+        ``teleop``: (A,) rad, what a person wants in place of base and residual, within the same limits.
 
         Raises ValueError when the base's action is not finite or of the wrong shape, and whatever the base raises,
         such as NotReady from one that is late; nothing must be executed then.
         """
         started = time.perf_counter()
+        if self._teleoperated and teleop is None:
+            self.base.reset()  # its chunk is of where the robot was before somebody took over
+        self._teleoperated = teleop is not None
         base_action = np.asarray(self.base.act(observation), np.float32)
         features = self.eyes.features(observation) if self.eyes else NO_FEATURES
         measured = observation.state[: self.task.action_size]
@@ -93,13 +101,15 @@ class PolicyRuntime:
         if final:
             executed, authority, flags = base_action, 0.0, Flag.FINAL
         else:
-            if self.actor is not None and self.supervisor.ramped(authority) > 0:
+            if teleop is not None:
+                authority, flags = 0.0, Flag.INTERVENTION
+            elif self.actor is not None and self.supervisor.ramped(authority) > 0:
                 seen = np.concatenate([[np.float32(self._step)], observation.state, features])
                 seen = self.actor.see(seen, observation.images)
                 residual = self._residual(self.actor, seen, base_action)
-            outcome = self.supervisor.apply(base_action, residual, authority)
+            outcome = self.supervisor.apply(base_action if teleop is None else teleop, residual, authority)
             executed, authority, self.why = outcome.executed, outcome.authority, outcome.why
-            flags = (Flag.CLIPPED if outcome.clipped else Flag.NONE) | (Flag.HELD if outcome.held else Flag.NONE)
+            flags |= (Flag.CLIPPED if outcome.clipped else Flag.NONE) | (Flag.HELD if outcome.held else Flag.NONE)
         record = StepRecord(
             stamp=stamp,
             step=self._step,
@@ -117,6 +127,10 @@ class PolicyRuntime:
         )
         self._step += 1
         return record
+
+    def origin(self, observation: Observation) -> Float:
+        """What the next action goes on from, (A,) rad: the last one, or at an episode's start the measured joints."""
+        return self.supervisor.last if self._step else observation.state[: self.task.action_size]
 
     def _residual(self, actor: ResidualActor, seen: Float, base_action: Float) -> Float:
         latent, exploration = actor.act(seen, base_action), self.exploration

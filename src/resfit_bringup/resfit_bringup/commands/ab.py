@@ -61,10 +61,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             lambda: progress.update(len(read_curve(args.out).success)),
         )
     log = list(read_log(args.out))[:total]
-    arms = [[episode for episode in log if episode.arm == arm] for arm in (Arm.BASE, Arm.RESIDUAL)]
+    arms = [[item for item in log if item.arm == arm and not item.helped] for arm in (Arm.BASE, Arm.RESIDUAL)]
     if not all(arms):
         raise ConfigError(f'{args.out} holds {len(log)} episodes, and none of one of the two: go on with it')
     comparison = compare(*arms)
+    if helped := sum(item.helped for item in log):
+        print(f'{helped} episodes in which a person took over are not counted')  # noqa: T201
     print(report.table(comparison))  # noqa: T201
     write_atomically(args.out / 'comparison.json', json.dumps(comparison.as_dict(), indent=2).encode())
     order = ''.join('BR'[episode.arm] for episode in log)
