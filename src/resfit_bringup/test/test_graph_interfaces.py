@@ -71,7 +71,8 @@ def controllers() -> dict[str, dict[str, Any]]:
     config = yaml.safe_load((CONFIG / 'controllers.yaml').read_text())
     manager = config['/**/controller_manager']['ros__parameters']
     types = {name: value['type'] for name, value in manager.items() if isinstance(value, dict)}
-    return {name: {**config[f'/**/{name}']['ros__parameters'], 'type': kind} for name, kind in types.items()}
+    given = {name: config.get(f'/**/{name}', {}).get('ros__parameters', {}) for name in types}
+    return {name: {**given[name], 'type': kind} for name, kind in types.items()}
 
 
 def test_the_position_controller_would_take_the_streamers_commands(graph: Heard) -> None:
