@@ -238,3 +238,4 @@ def test_an_expert_succeeds_through_the_manager_with_the_simulation_behind_it(tm
     for episode in episodes:
         np.testing.assert_allclose(episode.state[0, :29], HOME, atol=0.1)  # it began where the reset put it
     assert len(states) > 1000
+    assert np.isfinite(states[-1].effort).all() and len(states[-1].effort) == 29  # what the effort limit looks at
