@@ -113,7 +113,7 @@ def test_an_episode_on_the_graph_is_the_one_in_process(demonstrations: Path) -> 
         assert (here.length, here.outcome) == (there.length, there.outcome)
         # What the policy saw on the graph, it does again to the bit.
         again = replay(there, PolicyRuntime(env.task, make_expert('woolly_ball', 'unseen')))
-        assert (again.compared, again.difference) == (there.length, None)
+        assert (again.equal, again.difference) == (there.length, None)
         # not to the bit: the simulation on the graph has stood at its start for some ticks
         np.testing.assert_allclose(here.state, there.state, atol=1e-5)
         np.testing.assert_allclose(here.executed_action, there.executed_action, atol=1e-5)
@@ -141,7 +141,10 @@ def test_a_blind_comparison_tells_who_was_who_only_at_its_end(
         runtime = PolicyRuntime(task, make_expert('woolly_ball', 'unseen'))
         runtime.set_weights(*unpack_actor(weights.read_bytes()))
         again = replay(episode, runtime)
-        assert again.difference is None and again.compared > 0
+        assert again.difference is None and again.equal > 0
+    assert cli.main(['bag', 'replay', str(out), '--json', str(tmp_path / 'x')]) == 0  # which the run folder knows
+    replayed = json.loads((tmp_path / 'x').read_text())
+    assert replayed['differences'] == [] and replayed['equal'] > 100
     weights.write_bytes(pack_actor(actor, Exploration(), 5))
     assert cli.main([str(word) for word in words]) == 2
     assert 'choose a new folder' in capsys.readouterr().err

@@ -18,29 +18,27 @@ COMPARED = ('base_action', 'residual', 'executed_action')
 
 
 class RecordedBase:
-    """The base of an episode: what it asked for, and its features, step by step."""
+    """The base of an episode: what it asked for in ``row``, and its features."""
 
     def __init__(self, feature_size: int = 0) -> None:
         """``feature_size``: F of the episodes to come."""
         self.feature_size = feature_size
         self.episode: Episode | None = None
-        self._step = -1
+        self.row = 0
 
     def reset(self) -> None:
-        """Back to the first step."""
-        self._step = -1
+        """There is nothing to forget."""
 
     def act(self, observation: Observation) -> Float:
-        """The recorded action (A,) of the next step."""
+        """The recorded action (A,)."""
         assert self.episode is not None
-        self._step += 1
-        action: Float = self.episode.base_action[self._step]
+        action: Float = self.episode.base_action[self.row]
         return action
 
     def features(self, observation: Observation) -> Float:
-        """The recorded features (F,) of the same step."""
+        """The recorded features (F,)."""
         assert self.episode is not None
-        found: Float = self.episode.features[self._step]
+        found: Float = self.episode.features[self.row]
         return found
 
 
@@ -57,10 +55,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of an episode."""
+    """What came of an episode; the counts are of executed steps before the difference."""
 
-    compared: int  # executed steps that were compared
-    left_out: int  # executed steps that were held, teleoperated, taken with other weights, or after a difference
+    equal: int  # in all of ``COMPARED``
+    base_only: int  # held, teleoperated, or taken with other weights: the base's action alone can be the same
     difference: Difference | None
 
 
@@ -68,26 +66,29 @@ def replay(episode: Episode, runtime: PolicyRuntime, explore: bool = False) -> R
     """Act on what an episode's steps saw, and compare base action, residual and executed action with the record.
 
     ``runtime``: with weights, a supervisor without a ramp, and with the seed of the run where ``explore`` is wanted.
-    Steps that were held, teleoperated, or taken with other weights are not compared; what comes after them goes on
-    from what was executed.
+    Where something else acted than base and these weights, what comes after goes on from what was executed.
     """
-    if isinstance(runtime.base, RecordedBase):
-        runtime.base.episode = episode
     runtime.begin(episode.arm, explore, episode.episode_id)
-    compared = 0
+    counts = [0, 0]
     for row in range(episode.length):
+        if isinstance(runtime.base, RecordedBase):
+            runtime.base.episode, runtime.base.row = episode, row
         images = episode.images[row] if episode.images.size else NO_IMAGES
-        observation = Observation(episode.state[row], images)
+        executed = episode.executed_action[row]
         runtime.authority = float(episode.authority[row])  # as it was, ramps and all
-        now = runtime.step(observation, stamp=int(episode.stamp[row]))
-        if episode.flags[row] & (Flag.HELD | Flag.INTERVENTION) or _other_weights(episode, row, runtime):
-            runtime.supervisor.follow(episode.executed_action[row])
-            continue
-        difference = _differ(episode, row, now)
+        now = runtime.step(
+            Observation(episode.state[row], images),
+            stamp=int(episode.stamp[row]),
+            teleop=executed if episode.flags[row] & Flag.INTERVENTION else None,
+        )
+        other = bool(episode.flags[row] & (Flag.HELD | Flag.INTERVENTION)) or _other_weights(episode, row, runtime)
+        difference = _differ(episode, row, now, COMPARED[:1] if other else COMPARED)
         if difference:
-            return Replayed(compared, episode.length - compared, difference)
-        compared += 1
-    return Replayed(compared, episode.length - compared, None)
+            return Replayed(counts[0], counts[1], difference)
+        counts[other] += 1
+        if other:
+            runtime.supervisor.follow(executed)
+    return Replayed(counts[0], counts[1], None)
 
 
 def _other_weights(episode: Episode, row: int, runtime: PolicyRuntime) -> bool:
@@ -96,8 +97,8 @@ def _other_weights(episode: Episode, row: int, runtime: PolicyRuntime) -> bool:
     return bool(acted and episode.weights_version[row] != runtime.version)
 
 
-def _differ(episode: Episode, row: int, now: StepRecord) -> Difference | None:
-    for what in COMPARED:
+def _differ(episode: Episode, row: int, now: StepRecord, compared: tuple[str, ...]) -> Difference | None:
+    for what in compared:
         recorded, found = getattr(episode, what)[row], getattr(now, what)
         wrong = np.flatnonzero(recorded.view(np.uint32) != np.asarray(found, np.float32).view(np.uint32))
         if wrong.size:

@@ -10,10 +10,10 @@ import torch
 from touch_env import make_setup
 
 from resfit_learner.config import LearnerConfig
-from resfit_learner.reacting import RecordedBase, replay
-from resfit_learner.rollout import run_episode
+from resfit_learner.reacting import RecordedBase, Replayed, replay
+from resfit_learner.rollout import observe, run_episode
 from resfit_learner.training import ResFiT
-from resfit_policy.episode_log import Arm, Episode, Flag
+from resfit_policy.episode_log import Arm, Episode, Flag, Phase, build_episode
 from resfit_policy.runtime import PolicyRuntime
 
 SETUP = make_setup(LearnerConfig(min_steps=10, heads=2, critic_hidden=(16,), actor_hidden=(16,), explore_std=0.3))
@@ -45,7 +45,7 @@ def episode() -> Episode:
 @pytest.mark.parametrize('base', [None, RecordedBase()])
 def test_the_same_policy_does_the_same_to_the_bit(episode: Episode, base: object) -> None:
     outcome = replay(episode, policy(base=base), explore=True)
-    assert outcome.difference is None and (outcome.compared, outcome.left_out) == (episode.length, 0)
+    assert outcome == Replayed(episode.length, 0, None)
 
 
 def test_what_differs_is_named(episode: Episode) -> None:
@@ -56,20 +56,35 @@ def test_what_differs_is_named(episode: Episode) -> None:
     action = episode.base_action.copy()
     action[2, 1] = np.nextafter(action[2, 1], np.float32(2))
     outcome = replay(replace(episode, base_action=action), policy(), explore=True)
-    assert outcome.difference is not None and (outcome.compared, outcome.left_out) == (2, episode.length - 2)
+    assert outcome.difference is not None and (outcome.equal, outcome.base_only) == (2, 0)
     assert (outcome.difference.step, outcome.difference.what, outcome.difference.joint) == (2, 'base_action', 1)
 
 
-def test_a_step_that_was_not_the_policys_is_left_out_and_the_next_goes_on_from_it(episode: Episode) -> None:
-    other = policy()
-    taken = [replay(episode, policy(), explore=True).compared]
-    flags = episode.flags.copy()
-    flags[1] |= Flag.INTERVENTION
-    taken.append(replay(replace(episode, flags=flags), policy(), explore=True).compared)
+@pytest.mark.parametrize('base', [None, RecordedBase()])
+def test_where_something_else_acted_the_base_is_compared_and_the_next_step_goes_on_from_it(
+    episode: Episode, base: object
+) -> None:
     versions = episode.weights_version.copy()
     versions[:2] = 6
-    taken.append(replay(replace(episode, weights_version=versions), other, explore=True).compared)
-    assert taken == [episode.length, episode.length - 1, episode.length - 2]
+    outcome = replay(replace(episode, weights_version=versions), policy(base=base), explore=True)
+    assert outcome == Replayed(episode.length - 2, 2, None)
+    held = episode.flags.copy()
+    held[1] |= Flag.HELD
+    assert replay(replace(episode, flags=held), policy(base=base), explore=True).base_only == 1
+
+
+def test_a_takeover_is_replayed_with_the_plan_that_the_base_makes_after_it() -> None:
+    runtime, env, steps = policy(), SETUP.make_env(), []
+    raw, _ = env.reset(seed=1)
+    runtime.begin(Arm.RESIDUAL, explore=False, episode_id=4)
+    for row in range(6):
+        teleop = np.full(2, 0.05, np.float32) if row in (2, 3) else None
+        steps.append(runtime.step(observe(raw), stamp=row * SETUP.task.period_ns, teleop=teleop))
+        raw, *_ = env.step(steps[-1].executed_action)
+    told = {'episode_id': 4, 'task': SETUP.task.name, 'seed': 1, 'arm': Arm.RESIDUAL, 'outcome': Phase.FAILURE}
+    episode = build_episode(steps, **told, success=False, last_step=5)  # type: ignore[arg-type]
+    assert replay(episode, policy()) == Replayed(4, 2, None)
+    assert replay(episode, policy(base=RecordedBase())) == Replayed(4, 2, None)
 
 
 def test_the_supervisor_goes_on_from_what_was_executed() -> None:

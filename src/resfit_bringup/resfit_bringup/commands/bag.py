@@ -18,11 +18,11 @@ from resfit_learner.config import LearnerConfig
 from resfit_learner.reacting import RecordedBase, replay
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import unpack_actor
-from resfit_policy.base_policy import load_base
+from resfit_policy.base_policy import REMOTE, load_base
 from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.supervisor import make_supervisor
-from resfit_policy.task import ConfigError, Task, load_task, task_names
+from resfit_policy.task import ConfigError, Task, load_task, read_yaml, task_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'once more: does it do what was recorded, to the bit?',
     )
     parser.add_argument('path', type=Path, help="a bag, a run's folder, or its folder of episodes")
-    parser.add_argument('--weights', type=Path, help="replay: actor.safetensors (default: the run's newest checkpoint)")
-    parser.add_argument('--base', help="replay: base, see docs/bases.md (default: the run's; else as recorded)")
-    parser.add_argument('--explored', action='store_true', help='replay: the run explored; repeat its noise, of --seed')
+    parser.add_argument('--weights', type=Path, help="replay: actor.safetensors (default: the run's, or its newest)")
+    parser.add_argument('--base', help="replay: base, see docs/bases.md (default: the run's, else as recorded)")
+    parser.add_argument('--explored', action='store_true', help='replay: with the noise of --seed (a run folder knows)')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -61,14 +61,14 @@ def react(args: argparse.Namespace, episodes: list[Episode]) -> dict[str, Any]:
     if not episodes:
         raise ConfigError(f'{args.path} holds no episode')
     task = task_of(episodes, args.task)
-    runtime = replaying(args, task, episodes[0])
-    compared = left_out = 0
+    runtime, explored = replaying(args, task, episodes[0])
+    equal = base_only = 0
     differences = []
     started = time.perf_counter()
     with Progress('replay', len(episodes), 'episodes') as progress:
         for done, episode in enumerate(episodes, start=1):
-            outcome = replay(episode, runtime, args.explored)
-            compared, left_out = compared + outcome.compared, left_out + outcome.left_out
+            outcome = replay(episode, runtime, explored)
+            equal, base_only = equal + outcome.equal, base_only + outcome.base_only
             if outcome.difference:
                 found = outcome.difference
                 differences.append({'episode': episode.episode_id, **asdict(found)})
@@ -77,12 +77,12 @@ def react(args: argparse.Namespace, episodes: list[Episode]) -> dict[str, Any]:
                     f'is {found.now!r} rad, recorded {found.recorded!r}'
                 )
             progress.update(done)
-    speed = (compared + left_out) / (time.perf_counter() - started) / task.control_hz
+    speed = (equal + base_only) / (time.perf_counter() - started) / task.control_hz
     print(  # noqa: T201
-        f'{compared} steps equal to the bit, {len(differences)} of {len(episodes)} episodes differ, {left_out} steps '
-        f'not compared (held, other weights, or after a difference); {speed:.0f} times real time'
+        f'{equal} steps equal to the bit, {base_only} more in the base action (held, taken over, other weights); '
+        f'{len(differences)} of {len(episodes)} episodes differ; {speed:.0f} times real time'
     )
-    return {'equal': compared, 'left_out': left_out, 'differences': differences, 'times_real_time': round(speed, 1)}
+    return {'equal': equal, 'base_only': base_only, 'differences': differences, 'times_real_time': round(speed, 1)}
 
 
 def task_of(episodes: list[Episode], given: str) -> Task:
@@ -101,19 +101,38 @@ def task_of(episodes: list[Episode], given: str) -> Task:
     return task
 
 
-def replaying(args: argparse.Namespace, task: Task, example: Episode) -> PolicyRuntime:
-    """The policy that is asked again: the graph's, with the default settings of its supervisor."""
-    where = args.base or (str(args.path / 'base') if (args.path / 'base').is_dir() else '')
+def replaying(args: argparse.Namespace, task: Task, example: Episode) -> tuple[PolicyRuntime, bool]:
+    """The policy that is asked again, as the run's log says that it ran, and whether it explored."""
+    ran = how_it_ran(args.path)
+    where = args.base or base_of(args.path, ran)
     features = example.features.shape[1] if example.features.size else 0  # the base cannot look again
     base = load_base(where, task) if where and not features else RecordedBase(features)
-    runtime = PolicyRuntime(task, base, args.seed, make_supervisor(task, None, 0.0, True))
-    weights = args.weights or (newest_actor(args.path) if (args.path / 'checkpoints').is_dir() else None)
+    runtime = PolicyRuntime(task, base, ran.get('seed', args.seed), make_supervisor(task, None, 0.0, True))
+    weights = args.weights or ran.get('weights')
+    if not weights and (args.path / 'checkpoints').is_dir():
+        weights = newest_actor(args.path)
     if weights:
         try:
-            runtime.set_weights(*unpack_actor(weights.read_bytes()))
+            runtime.set_weights(*unpack_actor(Path(weights).read_bytes()))
         except OSError as error:
-            raise ConfigError(f'cannot read {weights}: {error.strerror}') from None
-    return runtime
+            raise ConfigError(f'cannot read {weights}: {error.strerror}; give --weights') from None
+    acts = 'as recorded' if isinstance(base, RecordedBase) else where
+    print(f'base: {acts}; weights: {weights or "none"}, version {runtime.version}')  # noqa: T201
+    return runtime, args.explored or bool(ran.get('explore'))
+
+
+def how_it_ran(path: Path) -> dict[str, Any]:
+    """Parameters of the policy of a run folder, {} where it has no log of them."""
+    file = path / 'log' / 'policy_node.yaml'
+    return dict(read_yaml(file)['/**']['ros__parameters']) if file.exists() else {}
+
+
+def base_of(path: Path, ran: dict[str, Any]) -> str:
+    """The base of a run folder; '' where there is none, or where its chunks came from elsewhere, at their own time."""
+    where = str(ran.get('base', ''))
+    if where.startswith(REMOTE) or ran.get('base_ahead'):
+        return ''
+    return str(path / 'base') if (path / 'base').is_dir() else where
 
 
 def transitions_digest(episode: Episode) -> bytes:
