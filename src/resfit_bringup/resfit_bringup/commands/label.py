@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import select
 import sys
@@ -31,7 +30,8 @@ HELP = '\n'.join(f'  {key if key != " " else "space":6} {about}' for key, (_, ab
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--namespace', default='', help='ROS namespace of the graph')
-    parser.add_argument('--name', default=getpass.getuser(), help='who labels, for the record (default: %(default)s)')
+    who = os.environ.get('USER') or 'operator'
+    parser.add_argument('--name', default=who, help='who labels, for the record (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
