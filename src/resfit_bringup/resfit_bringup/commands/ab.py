@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from resfit_bringup import report
 from resfit_bringup.graph import HARDWARE, Options, eval_graph
-from resfit_bringup.pipeline import EVALUATION_SEEDS, seeds
+from resfit_bringup.pipeline import EVALUATION_SEEDS, hash_bytes, seeds
 from resfit_bringup.progress import Progress
 from resfit_bringup.runs import LATEST, newest_actor
 from resfit_bringup.stages import add_graph_arguments, graph_options, read_curve, run_graph
@@ -53,7 +52,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         max_episodes=total,
         **given,
     )
-    open_session(args.out, {'task': args.task, 'seed': args.seed, 'base': options.base, 'weights': digest(weights)})
+    open_session(
+        args.out,
+        {'task': args.task, 'seed': args.seed, 'base': options.base, 'weights': hash_bytes(weights.read_bytes())},
+    )
     args.resume = []
     with Progress('blind A/B', total, 'episodes') as progress:
         run_graph(
@@ -80,8 +82,3 @@ def open_session(folder: Path, about: dict[str, Any]) -> None:
         raise ConfigError(f'{folder} was begun with another task, seed, base or weights: choose a new folder')
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps(about, indent=2).encode())
-
-
-def digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
