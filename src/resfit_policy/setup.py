@@ -27,6 +27,8 @@ setup(
             'streamer_node = resfit_policy.start:streamer_node',
             'watch_node = resfit_policy.start:watch_node',
             'joystick_node = resfit_policy.start:joystick_node',
+            'web_node = resfit_policy.start:web_node',
+            'classifier_node = resfit_policy.start:classifier_node',
         ]
     },
 )

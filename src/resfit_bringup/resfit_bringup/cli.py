@@ -24,7 +24,7 @@ COMMANDS = {
     'evaluate': 'base against base + residual on the same starts, interleaved',
     'ab': 'base against base + residual on the graph, blind: who labels is not told which acts',
     'label': 'label, correct, abort and stop with keys, beside a running graph',
-    'bag': 'look into episode bags: list, show, check, replay',
+    'bag': 'bags as evidence: inspect, replay',
 }
 PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it
 
@@ -65,21 +65,33 @@ def parse(words: list[str], args: argparse.Namespace) -> None:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description='ResFiT for ROS 2: residual off-policy RL over a frozen policy.'
     )
-    verbs = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
-    chosen = next((word for word in words if not word.startswith('-')), None)
-    for name, about in COMMANDS.items():
-        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
-        if name == chosen:  # the others' imports (torch, mujoco) would only make --help slow
-            os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
-            module = importlib.import_module(f'resfit_bringup.commands.{name}')
-            verb.add_argument(
-                '--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)'
-            )
-            verb.add_argument('--seed', type=seed, default=0, help='seed of all that is random (default: %(default)s)')
-            verb.add_argument('--json', type=Path, metavar='FILE', help='write the result there as JSON')
-            module.add_arguments(verb)
-            verb.set_defaults(run=module.run)
+    add_verbs(parser, 'command', 'resfit_bringup.commands', COMMANDS, words)
     parser.parse_args(words, args)
+
+
+def add_verbs(
+    parser: argparse.ArgumentParser, dest: str, package: str, commands: dict[str, str], words: list[str]
+) -> None:
+    """One verb per module of ``package``; a module with ``COMMANDS`` of its own is a package of further verbs.
+
+    Only the chosen one is imported: the others' imports (torch, mujoco) would only make --help slow.
+    """
+    verbs = parser.add_subparsers(dest=dest, metavar='COMMAND', required=True)
+    chosen = next((word for word in words if not word.startswith('-')), None)
+    for name, about in commands.items():
+        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
+        if name != chosen:
+            continue
+        os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
+        module = importlib.import_module(f'{package}.{name}')
+        if hasattr(module, 'COMMANDS'):
+            add_verbs(verb, f'{dest} {name}', module.__name__, module.COMMANDS, words[words.index(name) + 1 :])
+            continue
+        verb.add_argument('--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)')
+        verb.add_argument('--seed', type=seed, default=0, help='seed of all that is random (default: %(default)s)')
+        verb.add_argument('--json', type=Path, metavar='FILE', help='write the result there as JSON')
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
 
 
 def seed(text: str) -> int:

@@ -121,7 +121,7 @@ def test_any_gymnasium_environment_can_be_improved(tmp_path: Path, monkeypatch: 
 
 def test_bags_are_listed_and_hashed(demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / 'out.json'
-    assert cli.main(['bag', 'show', str(demonstrations), '--json', str(out)]) == 0
+    assert cli.main(['bag', 'inspect', str(demonstrations), '--json', str(out)]) == 0
     assert capsys.readouterr().out.count('success') >= 4
     result = json.loads(out.read_text())
     assert result['episodes'] == result['successes'] == 4
@@ -205,7 +205,7 @@ def test_a_missing_or_truncated_bag_is_named(
     for file in source.iterdir():
         data = file.read_bytes()
         (broken / file.name).write_bytes(data[: len(data) // 2] if file.suffix == '.mcap' else data)
-    assert 'damaged' in failed(capsys, 'bag', 'show', broken)
+    assert 'damaged' in failed(capsys, 'bag', 'inspect', broken)
 
 
 def test_an_existing_base_is_not_overwritten(

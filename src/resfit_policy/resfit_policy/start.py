@@ -45,3 +45,11 @@ def watch_node() -> None:
 
 def joystick_node() -> None:
     start('resfit_policy.joystick_node')
+
+
+def web_node() -> None:
+    start('resfit_policy.web_node')
+
+
+def classifier_node() -> None:
+    start('resfit_policy.classifier_node')

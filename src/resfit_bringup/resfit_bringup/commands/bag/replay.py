@@ -1,63 +1,35 @@
-"""``resfit bag``: look into episode bags."""
+"""``resfit bag replay``: what was seen, through the policy once more: does it do what was recorded, to the bit?"""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from resfit_bringup.progress import Progress
 from resfit_bringup.runs import newest_actor
 from resfit_learner.bags import read_log
-from resfit_learner.config import LearnerConfig
 from resfit_learner.reacting import RecordedBase, replay
-from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import unpack_actor
 from resfit_policy.base_policy import REMOTE, load_base
-from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.episode_log import Episode
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.supervisor import make_supervisor
 from resfit_policy.task import ConfigError, Task, load_task, read_yaml, task_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        'action',
-        choices=('list', 'show', 'check', 'replay'),
-        help='a line per episode; figures per episode; digest of all transitions; what was seen through the policy '
-        'once more: does it do what was recorded, to the bit?',
-    )
     parser.add_argument('path', type=Path, help="a bag, a run's folder, or its folder of episodes")
-    parser.add_argument('--weights', type=Path, help="replay: actor.safetensors (default: the run's, or its newest)")
-    parser.add_argument('--base', help="replay: base, see docs/bases.md (default: the run's, else as recorded)")
-    parser.add_argument('--explored', action='store_true', help='replay: with the noise of --seed (a run folder knows)')
+    parser.add_argument('--weights', type=Path, help="actor.safetensors (default: the run's, or its newest)")
+    parser.add_argument('--base', help="frozen base, see docs/bases.md (default: the run's, else as recorded)")
+    parser.add_argument('--explored', action='store_true', help='with the noise of --seed (a run folder knows)')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Read every episode with the learner's own reader."""
-    episodes = list(read_log(args.path))
-    if args.action == 'replay':
-        return react(args, episodes)
-    digest = hashlib.sha256()
-    for episode in episodes:
-        if args.action != 'check':
-            print(describe(episode, args.action == 'show'))  # noqa: T201
-        digest.update(transitions_digest(episode))
-    successes = sum(item.success for item in episodes)
-    steps = sum(item.length for item in episodes)
-    print(  # noqa: T201
-        f'{len(episodes)} episodes, {successes} successes, {steps} steps, transitions {digest.hexdigest()[:16]}'
-    )
-    return {'episodes': len(episodes), 'successes': successes, 'steps': steps, 'transitions': digest.hexdigest()}
-
-
-def react(args: argparse.Namespace, episodes: list[Episode]) -> dict[str, Any]:
     """Replay every episode through one policy; say what differs, and where first."""
+    episodes = list(read_log(args.path))
     if not episodes:
         raise ConfigError(f'{args.path} holds no episode')
     task = task_of(episodes, args.task)
@@ -133,30 +105,3 @@ def base_of(path: Path, ran: dict[str, Any]) -> str:
     if where.startswith(REMOTE) or ran.get('base_ahead'):
         return ''
     return str(path / 'base') if (path / 'base').is_dir() else where
-
-
-def transitions_digest(episode: Episode) -> bytes:
-    """Hash of the transitions that the learner makes of an episode: equal to the bit means equal here."""
-    config = LearnerConfig()
-    transitions = build_transitions(episode, config.gamma, config.n_step)
-    digest = hashlib.sha256()
-    for value in vars(transitions).values():
-        digest.update(np.asarray(value).tobytes())
-    return digest.digest()
-
-
-def describe(episode: Episode, more: bool) -> str:
-    """One line, or with ``more`` also what residual and supervisor did."""
-    line = (
-        f'{episode.episode_id:6}  {episode.outcome.name.lower():8} {"success" if episode.success else "-":8}'
-        f'{episode.length:5} steps  {Arm(episode.arm).name.lower():8}  seed {episode.seed}'
-    )
-    if not more:
-        return line
-    residual = np.abs(episode.residual[: episode.length])
-    clipped = np.mean((episode.flags[: episode.length] & 2) > 0)
-    seconds = (episode.stamp[-1] - episode.stamp[0]) * 1e-9
-    return (
-        f'{line}\n        {seconds:.1f} s, weights {episode.weights_version.min()}..{episode.weights_version.max()}, '
-        f'residual mean {residual.mean():.4f} max {residual.max():.4f} rad, clipped {clipped:.0%}'
-    )
