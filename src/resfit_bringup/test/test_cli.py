@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from resfit_bringup import cli
+from resfit_bringup.commands.bag import COMMANDS as BAG_VERBS
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import record_demonstrations
 from resfit_learner.bags import read_log
@@ -48,10 +49,10 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return errors[0]
 
 
-@pytest.mark.parametrize('command', sorted(cli.COMMANDS))
+@pytest.mark.parametrize('command', sorted({*cli.COMMANDS, *(f'bag {verb}' for verb in BAG_VERBS)} - {'bag'}))
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.main([command, '--help'])
+        cli.main([*command.split(), '--help'])
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert all(option in said for option in ('--task', '--seed', '--json'))
