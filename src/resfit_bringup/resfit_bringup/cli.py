@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # before numpy: in many small operations threads are in each other's way
+
 from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError
 
@@ -82,7 +84,6 @@ def add_verbs(
         verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
         if name != chosen:
             continue
-        os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
         module = importlib.import_module(f'{package}.{name}')
         if hasattr(module, 'COMMANDS'):
             add_verbs(verb, f'{dest} {name}', module.__name__, module.COMMANDS, words[words.index(name) + 1 :])

@@ -2,5 +2,6 @@
 
 COMMANDS = {
     'inspect': 'what happened in each episode',
+    'evaluate': 'what would a policy achieve that was not run? Estimates with intervals, and when not to trust them',
     'replay': 'what was seen, through the policy once more: does it do what was recorded, to the bit?',
 }
