@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from resfit_bringup.commands.bag import COMMANDS as BAG_VERBS
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import record_demonstrations
 from resfit_learner.bags import read_log
+from resfit_learner.export import write_episode
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
 from resfit_policy.task import ConfigError, load_task
 from resfit_sim.env import VegaEnv
@@ -145,6 +147,29 @@ def test_a_replay_is_equal_to_the_bit_or_says_where_it_is_not(
     narrow = tmp_path / 'actor.safetensors'
     narrow.write_bytes(pack_actor(ResidualActor(ActorConfig(30, 29, 2, (8,))), Exploration(), 1))
     assert 'state of 30' in failed(capsys, 'bag', 'replay', demonstrations, '--weights', narrow)
+
+
+def test_policies_that_were_not_run_are_estimated_or_refused(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert '4 usable episodes with 4 successes' in failed(capsys, 'bag', 'evaluate', demonstrations)
+    log, shown = tmp_path / 'log', list(read_log(demonstrations))
+    for index in range(24):  # as if a base had acted alone, and each demonstrator won and lost by turns
+        episode = replace(shown[index % 4].relabelled(index % 2 == 0), episode_id=index + 1)
+        write_episode(log / f'{index + 1:06d}-{index + 1:06d}', episode)
+    assert 'no checkpoints: give --weights' in failed(capsys, 'bag', 'evaluate', log)
+    actor = tmp_path / 'actor.safetensors'
+    size = shown[0].seen.shape[1] - 1
+    actor.write_bytes(pack_actor(ResidualActor(ActorConfig(size, 29, 2, (8,))), Exploration(), 7))
+    out = tmp_path / 'out.json'
+    assert cli.main(['bag', 'evaluate', str(log), '--weights', str(actor), '--json', str(out)]) == 0
+    policies = json.loads(out.read_text())['policies']
+    assert policies['base alone']['happened']['n'] == 24
+    assert policies['base alone']['fitted'] == policies[str(actor)]['fitted']  # it corrects nothing yet
+    assert policies[str(actor)]['newer']
+    assert 'newer than every recorded episode' in capsys.readouterr().out
+    actor.write_bytes(pack_actor(ResidualActor(ActorConfig(30, 29, 2, (8,))), Exploration(), 7))
+    assert 'another task or observation' in failed(capsys, 'bag', 'evaluate', log, '--weights', actor)
 
 
 def test_in_process_bags_hold_the_episode_to_the_bit(demonstrations: Path) -> None:

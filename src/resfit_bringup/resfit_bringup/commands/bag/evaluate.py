@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Estimate the success of every checkpoint, and of the base alone."""
     episodes = list(read_log(args.path))
     kept = usable(episodes)
-    policies = {str(path): read_actor(path) for path in args.weights or checkpoints(args.path)}
+    policies = {str(path): read_actor(path, kept[0]) for path in args.weights or checkpoints(args.path)}
     where = next(iter(policies))
     rows: dict[str, dict[str, Any]] = {}
     with Progress('estimates', len(policies) + 1, 'policies') as progress:
@@ -57,24 +57,24 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return found
 
 
-def read_actor(path: Path) -> tuple[ResidualActor, int]:
-    """The actor of a checkpoint or a file, and its version. Raises ConfigError."""
+def read_actor(path: Path, episode: Episode) -> tuple[ResidualActor, int]:
+    """The actor of a checkpoint or a file, and its version. Raises ConfigError, also where ``episode`` is not for it."""
     file = path / 'actor.safetensors' if path.is_dir() else path
     try:
         actor, _, version = unpack_actor(file.read_bytes())
     except OSError as error:
         raise ConfigError(f'cannot read {file}: {error.strerror}; give a checkpoint or an actor.safetensors') from None
+    shape, size, joints = actor.config, episode.seen.shape[1] - 1, episode.base_action.shape[1]
+    if (shape.state_size, shape.action_size) != (size, joints):
+        raise ConfigError(
+            f'{file} corrects {shape.action_size} joints and sees a state of {shape.state_size} numbers, these '
+            f'episodes have {joints} and {size}: they are of another task or observation'
+        )
     return actor, version
 
 
 def about_policy(episodes: list[Episode], path: Path, actor: ResidualActor, version: int) -> dict[str, Any]:
     """What the learner's critic expects of a policy, and what came of its neighbours in the log."""
-    shape, size = actor.config, episodes[0].seen.shape[1] - 1
-    if (shape.state_size, shape.action_size) != (size, episodes[0].base_action.shape[1]):
-        raise ConfigError(
-            f'{path} corrects {shape.action_size} joints and sees a state of {shape.state_size} numbers, these '
-            f'episodes have {episodes[0].base_action.shape[1]} and {size}: they are of another task or observation'
-        )
     folder = path if path.is_dir() else path.parent
     expected = believed(episodes, actor, load_critic(folder, actor)) if (folder / 'learner.json').exists() else None
     newer = version > max(int(item.weights_version.max()) for item in episodes)
