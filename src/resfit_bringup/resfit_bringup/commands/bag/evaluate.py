@@ -58,7 +58,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 
 def read_actor(path: Path, episode: Episode) -> tuple[ResidualActor, int]:
-    """The actor of a checkpoint or a file, and its version. Raises ConfigError, also where ``episode`` is not for it."""
+    """The actor of a checkpoint or a file, and its version. Raises ConfigError, also where ``episode`` is not its."""
     file = path / 'actor.safetensors' if path.is_dir() else path
     try:
         actor, _, version = unpack_actor(file.read_bytes())
