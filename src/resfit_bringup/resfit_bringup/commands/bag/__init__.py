@@ -3,4 +3,6 @@
 COMMANDS = {
     'inspect': 'what happened in each episode',
     'replay': 'what was seen, through the policy once more: does it do what was recorded, to the bit?',
+    'to-lerobot': 'episodes as a LeRobot dataset, format v3.0',
+    'from-lerobot': 'a LeRobot dataset, of format v3, as bags',
 }
