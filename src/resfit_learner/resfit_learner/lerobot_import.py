@@ -20,8 +20,15 @@ from resfit_policy.episode_log import Arm, Episode, Flag, Phase
 from resfit_policy.observation import NO_FEATURES, Float
 from resfit_policy.task import ConfigError, Task
 
+OF_ANOTHER = 'these are episodes of the task {}: give its YAML file with --task'
 LABELS = ('next.success', 'next.reward')  # the first that is there
 Place = tuple[str, int]  # column and index in it
+
+
+def recorded_task(dataset: DatasetReader) -> str:
+    """Name of the task that a dataset of this package's was recorded in, '' of any other. Raises ConfigError."""
+    column = OWN + 'task'
+    return str(next(dataset.episodes([column], [], _same))[column][0]) if column in dataset.features else ''
 
 
 class Importer:
@@ -33,6 +40,8 @@ class Importer:
         Raises ConfigError where the dataset is of another robot, rate or camera, or has no labels.
         """
         self.dataset, self.own = dataset, OWN + JOINTS[0] in dataset.features
+        if self.own and (name := recorded_task(dataset)) != task.name:
+            raise ConfigError(OF_ANOTHER.format(name))
         if dataset.fps != task.control_hz:
             raise ConfigError(
                 f'the dataset has {dataset.fps:g} frames per second, task {task.name} {task.control_hz:g} steps: '
@@ -89,7 +98,7 @@ class Importer:
         """An episode that this package exported."""
         name = str(frames[OWN + 'task'][0])
         if name != self.task.name:
-            raise ConfigError(f'these are episodes of the task {name}: give it with --task')
+            raise ConfigError(OF_ANOTHER.format(name))
         about = {key: int(frames[OWN + key][0]) for key in PER_EPISODE}
         if final and int(final[OWN + 'episode_id'][0]) != about['episode_id']:
             raise ValueError(f'the last observation of episode {number} is of another episode')
@@ -220,6 +229,10 @@ class Importer:
                 f'{", ".join(self.task.cameras)}: set the cameras of the task, or rename the features'
             )
         return there
+
+
+def _same(image: Image) -> Image:
+    return image
 
 
 def _few(names: Any) -> str:

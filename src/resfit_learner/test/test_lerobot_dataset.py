@@ -20,11 +20,11 @@ from resfit_learner.demonstrations import read_demonstrations
 from resfit_learner.export import append_episode
 from resfit_learner.lerobot_dataset import CAMERA, EPISODES, FINAL, INFO, STATS
 from resfit_learner.lerobot_dataset import DATA as PATTERN
-from resfit_learner.lerobot_import import Importer
+from resfit_learner.lerobot_import import Importer, recorded_task
 from resfit_learner.lerobot_reader import DatasetReader
 from resfit_learner.lerobot_writer import DatasetWriter
 from resfit_policy.episode_log import Arm, Episode, Phase
-from resfit_policy.task import ConfigError, Task
+from resfit_policy.task import ConfigError, Task, load_task
 
 FIRST = {'chunk_index': 0, 'file_index': 0}
 DATA, ROWS = PATTERN.format(**FIRST), EPISODES.format(**FIRST)
@@ -158,6 +158,13 @@ def test_what_does_not_fit_in_one_dataset_is_refused(tmp_path: Path) -> None:
 def test_episodes_of_merged_datasets_get_numbers_of_their_own(tmp_path: Path) -> None:
     export(tmp_path / 'set', [make_episode(number) for number in (4, 1, 1)])
     assert [episode.episode_id for episode in imported(tmp_path / 'set')] == [4, 1, 5]
+
+
+def test_ours_know_their_task(tmp_path: Path) -> None:
+    export(tmp_path / 'set', [make_episode(1)])
+    assert recorded_task(DatasetReader(tmp_path / 'set')) == 'woolly_ball'
+    with pytest.raises(ConfigError, match='episodes of the task woolly_ball'):
+        imported(tmp_path / 'set', load_task('package_handover'))
 
 
 def test_somebody_elses_actions_are_demonstrations(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from resfit_bringup.progress import Progress
 from resfit_learner.export import append_episode
-from resfit_learner.lerobot_import import Importer
+from resfit_learner.lerobot_import import Importer, recorded_task
 from resfit_learner.lerobot_reader import DatasetReader
 from resfit_policy.files import new_folder
-from resfit_policy.task import load_task
+from resfit_policy.task import load_task, task_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write every episode as a bag that a base can be cloned from, and a residual learn from."""
     dataset = DatasetReader(args.path)
-    importer = Importer(dataset, load_task(args.task), args.success == 'all', args.resize)
+    name = recorded_task(dataset)
+    task = load_task(name if name in task_names() else args.task)
+    importer = Importer(dataset, task, args.success == 'all', args.resize)
     successes = steps = done = 0
     sequence = 1
     total = len(dataset.lengths)
