@@ -157,7 +157,8 @@ class _Rows:
             file = pq.ParquetFile(path, buffer_size=1 << 20)
             if lacking := set(columns) - set(file.schema_arrow.names):
                 raise ValueError(f'it has no column {", ".join(sorted(lacking))}')
-            self._batches = file.iter_batches(64, columns=columns)
+            groups = range(file.num_row_groups)  # one by one: together they would all stay in memory
+            self._batches = (batch for group in groups for batch in file.iter_batches(64, [group], columns))
         self._left = pa.table({})
 
     def take(self, count: int) -> pa.Table:

@@ -295,6 +295,10 @@ def lose_episodes(folder: Path) -> None:
     shutil.rmtree(folder / 'meta/episodes')
 
 
+def say_video(folder: Path) -> None:
+    change_features(folder, lambda features: features[CAMERA + 'head_left'].update(dtype='video'))
+
+
 def cut_images(folder: Path) -> None:
     name = CAMERA + 'head_left'
     cut = [{'bytes': item['bytes'][:40], 'path': None} for item in pq.read_table(folder / DATA)[name].to_pylist()]
@@ -326,6 +330,7 @@ def cut_images(folder: Path) -> None:
         (lose_episode, 'meta/episodes of 1 and 12'),
         (lose_episodes, 'meta/episodes of 0 and 0'),
         (cut_images, 'cannot be decoded'),
+        (say_video, 'has no column videos/observation.images.head_left/chunk_index'),
     ],
 )
 def test_a_bad_dataset_is_one_clear_error(tmp_path: Path, damage: Callable[[Path], Any], said: str) -> None:
