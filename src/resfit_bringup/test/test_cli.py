@@ -180,9 +180,11 @@ def test_a_log_goes_through_a_lerobot_dataset_to_the_bit(
     job.write_text('bc: {steps: 2, hidden: [8]}\n')
     base = ['--out', str(tmp_path / 'base'), '--job', str(job)]
     assert cli.main(['bc', '--demos', str(again), *base]) == 0
+    write_episode(tmp_path / 'aborted', replace(episodes[1], outcome=Phase.ABORTED, success=False))
     before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob('*'))
     assert 'set already exists' in failed(capsys, 'bag', 'to-lerobot', log, '--out', data)
     assert 'again already exists' in failed(capsys, 'bag', 'from-lerobot', data, '--out', again)
+    assert 'not aborted' in failed(capsys, 'bag', 'to-lerobot', tmp_path / 'aborted', '--out', tmp_path / 'new')
     assert 'labels of its own' in failed(
         capsys, 'bag', 'from-lerobot', data, '--out', tmp_path / 'new', '--success', 'all'
     )

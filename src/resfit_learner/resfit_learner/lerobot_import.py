@@ -27,8 +27,10 @@ Place = tuple[str, int]  # column and index in it
 
 def recorded_task(dataset: DatasetReader) -> str:
     """Name of the task that a dataset of this package's was recorded in, '' of any other. Raises ConfigError."""
+    if OWN + JOINTS[0] not in dataset.features:
+        return ''
     column = OWN + 'task'
-    return str(next(dataset.episodes([column], [], _same))[column][0]) if column in dataset.features else ''
+    return str(next(dataset.episodes([column], [], _same))[column][0])
 
 
 class Importer:
@@ -39,8 +41,9 @@ class Importer:
 
         Raises ConfigError where the dataset is of another robot, rate or camera, or has no labels.
         """
-        self.dataset, self.own = dataset, OWN + JOINTS[0] in dataset.features
-        if self.own and (name := recorded_task(dataset)) != task.name:
+        name = recorded_task(dataset)
+        self.dataset, self.own = dataset, bool(name)
+        if self.own and name != task.name:
             raise ConfigError(OF_ANOTHER.format(name))
         if dataset.fps != task.control_hz:
             raise ConfigError(

@@ -36,8 +36,7 @@ class DatasetReader:
         version = info.get('codebase_version')
         if not str(version).startswith('v3.'):
             raise ConfigError(
-                f'{folder} is of format {version}, not v3: convert it with lerobot '
-                '(lerobot.datasets.v30.convert_dataset_v21_to_v30)'
+                f"{folder} is of format {version}, not v3: convert it with lerobot's convert_dataset_v21_to_v30"
             )
         features = info.get('features')
         if not isinstance(features, dict) or not all(
@@ -108,6 +107,8 @@ class DatasetReader:
         for path in paths:
             with refused(path):
                 table = pq.ParquetFile(path).read(wanted)
+                if any(column.null_count for column in table.columns):
+                    raise ValueError('it has gaps')
             if lacking := set(wanted) - set(table.column_names):
                 raise ConfigError(f'{path} has no column {", ".join(sorted(lacking))}: {AGAIN}')
             rows += table.to_pylist()

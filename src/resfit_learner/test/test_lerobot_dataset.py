@@ -167,6 +167,14 @@ def test_ours_know_their_task(tmp_path: Path) -> None:
         imported(tmp_path / 'set', load_task('package_handover'))
 
 
+@pytest.mark.parametrize('column', ['task', 'seed', 'stamp', 'residual'])
+def test_ours_without_one_of_its_columns_is_named(tmp_path: Path, column: str) -> None:
+    folder = export(tmp_path / 'set', [make_episode(1)])
+    change_features(folder, lambda features: features.pop(f'resfit.{column}') and None)
+    with pytest.raises(ConfigError, match=f'no column resfit.{column}'):
+        imported(folder)
+
+
 def test_somebody_elses_actions_are_demonstrations(tmp_path: Path) -> None:
     won, lost = make_episode(1), make_episode(2, success=False)
     folder = foreign(tmp_path / 'set', [won, lost])
