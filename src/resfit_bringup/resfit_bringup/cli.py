@@ -26,7 +26,7 @@ COMMANDS = {
     'evaluate': 'base against base + residual on the same starts, interleaved',
     'ab': 'base against base + residual on the graph, blind: who labels is not told which acts',
     'label': 'label, correct, abort and stop with keys, beside a running graph',
-    'bag': 'bags as evidence: inspect, replay',
+    'bag': 'bags as evidence: inspect, replay; to and from LeRobot datasets',
 }
 PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it
 
@@ -84,7 +84,7 @@ def add_verbs(
         verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
         if name != chosen:
             continue
-        module = importlib.import_module(f'{package}.{name}')
+        module = importlib.import_module(f'{package}.{name.replace("-", "_")}')
         if hasattr(module, 'COMMANDS'):
             add_verbs(verb, f'{dest} {name}', module.__name__, module.COMMANDS, words[words.index(name) + 1 :])
             continue
