@@ -76,7 +76,8 @@ class Browser:
             await self.call('Input.dispatchKeyEvent', type=kind, key=key, text=key if kind == 'keyDown' else '')
 
     async def click(self, selector: str) -> None:
-        """The middle of an element, wherever it is on the screen: what covers it is what is clicked."""
+        """The middle of an element, after scrolling there: what covers it is what is clicked."""
+        await self.run(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
         box = f'document.querySelector({selector!r}).getBoundingClientRect()'
         x, y = await self.run(f'(r => [r.x + r.width / 2, r.y + r.height / 2])({box})')
         for kind in ('mousePressed', 'mouseReleased'):

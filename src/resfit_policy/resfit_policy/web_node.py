@@ -68,13 +68,15 @@ class WebNode(Node):
         self.shown: dict[str, Any] = {}
         self.pulse = 0.0  # s, when the page was last told something
         self.open_until = 0.0  # s, until when the reward node's word counts that the session is not blind
-        self.silent: list[str] = []
         self.pictures: list[Any] = []  # subscriptions, while somebody looks
         self.due = dict.fromkeys(self.task.cameras, 0.0)  # s, the next picture
 
         self.health = Health(self, self.state, ('episode', 'step', 'picture'))
         self.set_authority = self.create_client(SetAuthority, 'set_authority')
         self.ask = self.create_client(GetParameters, 'reward_node/get_parameters')
+        self.others = {'reward_node': self.desk.label, 'streamer_node': self.desk.stop}
+        self.others['policy_node'] = self.set_authority
+        self.silent = list(self.others)  # of them, those that are not there
         self.create_subscription(EpisodeState, 'episode', self.on_episode, LATCHED)
         self.create_subscription(Reward, 'reward', self.page.on_reward, EVENT)
         self.create_subscription(PolicyStep, 'policy/step', self.on_step, COMMAND)
@@ -185,8 +187,7 @@ class WebNode(Node):
 
     def ask_around(self) -> None:
         """Who is there, and whether the session is blind."""
-        clients = {'reward_node': self.desk.label, 'streamer_node': self.desk.stop, 'policy_node': self.set_authority}
-        self.silent = [name for name, client in clients.items() if not client.service_is_ready()]
+        self.silent = [name for name, client in self.others.items() if not client.service_is_ready()]
         if self.ask.service_is_ready():
             self.ask.call_async(GetParameters.Request(names=['blind'])).add_done_callback(self.on_blind)
 

@@ -44,6 +44,7 @@ async def use(url: str, web: NodeProcess, others: Others) -> None:
     async with browser() as page:
         await page.open(url, DESKTOP)
         await phase(page, 'SET THE SCENE')
+        await page.until("!document.querySelector('#warnings').textContent.includes('streamer_node is not there')")
         await page.run("document.querySelector('#name').focus()")
         for letter in 'sana ':  # keys of labels among them, which are text here; and space, which always stops
             await page.press(letter)
