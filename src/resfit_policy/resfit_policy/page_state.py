@@ -43,6 +43,7 @@ class PageState:
         phase, number = Phase(int(message.phase)), int(message.episode_id)
         self.arm, self.flags = Arm(int(message.arm)), Flag.NONE
         self.episode = {'id': number, 'phase': phase.name, 'step': int(message.step), 'horizon': int(message.horizon)}
+        self._warnings.pop('streamer_node', None)  # between episodes it holds, and has not said yet that it does not
         if phase in (*JUDGED, Phase.ABORTED):
             self._entry(number)['end'] = phase.name
             if number not in self._helped:
@@ -92,7 +93,9 @@ class PageState:
 
     def on_diagnostics(self, name: str, problem: str, now: float) -> None:
         """A node's ``problem``, '' for none."""
-        self._warnings[name.rpartition('/')[2]] = (now, problem)
+        name = name.rpartition('/')[2]
+        if name != 'streamer_node' or self.episode['phase'] == Phase.RUNNING.name:
+            self._warnings[name] = (now, problem)
 
     def say(self, text: str) -> None:
         """A line for everybody."""

@@ -34,7 +34,7 @@ def filled() -> PageState:
     page.on_learner(LearnerStatus(updates=812, q_mean=float('nan'), weights_version=731), now=10.0)
     page.on_replay(ReplayStatus(episodes=2, bytes_free=5_000_000_000, directory='/log'))
     page.on_diagnostics('vega/policy_node', 'the last 20 episodes succeeded at 5 %', now=10.0)
-    page.on_diagnostics('vega/streamer_node', 'holding the measured pose', now=10.0)
+    page.on_diagnostics('vega/sim_node', 'unstable: standing still', now=10.0)
     return page
 
 
@@ -59,12 +59,17 @@ def test_a_blind_session_shows_nothing_by_which_who_acts_could_be_known() -> Non
     assert told[0] == told[1]
     for word in ('RESIDUAL', 'BASE', 'residual', '731', '0.625', '5 %', 'score', 'learner'):
         assert word not in told[0], word
-    assert 'holding the measured pose' in told[0], 'what keeps the robot still is no secret'
+    assert 'unstable: standing still' in told[0], 'what keeps the robot still is no secret'
 
 
-def test_a_warning_that_is_not_repeated_is_forgotten() -> None:
+def test_a_warning_that_is_not_repeated_is_forgotten_and_a_hold_between_episodes_is_none() -> None:
     page = filled()
     assert page.view(30.0, blind=False, silent=[])['warnings'] == []
+    for phase, warned in ((EpisodeState.RESETTING, False), (EpisodeState.RUNNING, True), (EpisodeState.SUCCESS, False)):
+        page.on_episode(EpisodeState(episode_id=3, phase=phase))
+        assert not page.view(30.0, blind=False, silent=[])['warnings'], 'one of the phase before'
+        page.on_diagnostics('streamer_node', 'holding the measured pose: targets stopped', now=30.0)
+        assert bool(page.view(30.0, blind=False, silent=[])['warnings']) == warned
 
 
 def test_where_the_base_is_not_run_its_count_stands_in_and_help_by_a_person_counts_for_nobody() -> None:
