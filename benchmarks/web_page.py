@@ -5,6 +5,8 @@ them: nobody looks; a page without a browser, as if that ran on another machine 
 which draws with the processor and is counted to nobody.
 
     source setup.bash && python benchmarks/web_page.py --rounds 6 --seconds 20
+
+With --large no graph runs: web_node alone, with cameras of 640 x 480 at 30 Hz, as robots have them.
 """
 
 from __future__ import annotations
@@ -23,14 +25,17 @@ from typing import Any
 import numpy as np
 from aiohttp import ClientSession, WSMsgType
 from graph_speed import cpu_seconds
+from sensor_msgs.msg import Image
 
 from resfit_bringup.graph import Options, collect_graph
 from resfit_bringup.runner import Runner
 from resfit_msgs.msg import PolicyStep
 from resfit_policy.browser import Browser, browser, find_browser
-from resfit_policy.ros import COMMAND
+from resfit_policy.convert import to_array
+from resfit_policy.ros import COMMAND, SENSOR
 from resfit_policy.task import load_task
-from resfit_policy.testing import Probe
+from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
+from resfit_sim.simulation import Simulation
 
 URL = 'http://127.0.0.1:8080/'
 RATES = "[...document.querySelectorAll('figcaption')].map(item => parseFloat(item.textContent.split('·')[1]))"
@@ -99,6 +104,40 @@ async def measure(arguments: argparse.Namespace, runner: Runner, probe: Probe) -
     return {case: summary(found) for case, found in cases.items()}
 
 
+async def measure_large(folder: Path, task: str, seconds: float) -> dict[str, Any]:
+    """web_node with large cameras, closed and open."""
+    simulation = Simulation(load_task(task), 'unseen')
+    picture = simulation.render(load_task(task).cameras[0], 480, 640)
+    simulation.close()
+    image = Image(height=480, width=640, encoding='rgb8', step=3 * 640, data=to_array(picture, 'B'))
+    cameras = load_task(task).cameras
+    with isolated_domain(), nodes(NodeProcess(folder, 'resfit_policy', 'web_node', task=task)) as (web,):
+        probe = Probe()
+        publishers = [probe.node.create_publisher(Image, f'{camera}/image', SENSOR) for camera in cameras]
+        probe.node.create_timer(1 / 30, lambda: [publisher.publish(image) for publisher in publishers])
+        result = {}
+        for case in ('closed', 'page'):
+            await asyncio.to_thread(probe.spin, 3.0)
+            used, begun = cpu_seconds(web.process.pid), time.monotonic()
+            rates = await block(case, seconds, probe, None)
+            cpu = (cpu_seconds(web.process.pid) - used) / (time.monotonic() - begun)
+            result[case] = {'camera_hz': np.round(rates, 1).tolist(), 'web_node_cores': round(cpu, 4)}
+        probe.close()
+    return result
+
+
+def measure_graph(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The simulated graph, until all turns are over."""
+    options = Options(folder, arguments.task, base=arguments.base, lockstep=False, vision=True, web=True)
+    with Runner(collect_graph(options)) as runner:
+        probe = Probe()
+        steps = probe.listen(PolicyStep, 'policy/step', COMMAND)
+        probe.until(lambda: len(steps) > 50, 120.0, 'steps')
+        result = asyncio.run(measure(arguments, runner, probe))
+        probe.close()
+    return result
+
+
 def summary(found: dict[str, list[Any]]) -> dict[str, Any]:
     def spread(values: list[float]) -> dict[str, float]:
         return {f'p{share}': round(float(np.percentile(values, share)), 2) for share in (50, 99)}
@@ -119,17 +158,13 @@ def main() -> None:
     parser.add_argument('--base', default='resfit_sim.experts:unseen', help='base policy folder, or module:factory')
     parser.add_argument('--rounds', type=int, default=6, help='turns of each case')
     parser.add_argument('--seconds', type=float, default=20.0, help='of each turn')
+    parser.add_argument('--large', action='store_true', help='web_node alone, with large cameras')
     parser.add_argument('--json', type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        options = Options(Path(folder), arguments.task, base=arguments.base, lockstep=False, vision=True, web=True)
-        with Runner(collect_graph(options)) as runner:
-            probe = Probe()
-            steps = probe.listen(PolicyStep, 'policy/step', COMMAND)
-            probe.until(lambda: len(steps) > 50, 120.0, 'steps')
-            result = asyncio.run(measure(arguments, runner, probe))
-            probe.close()
-    result |= {'cameras': len(load_task(arguments.task).cameras), 'load_average': os.getloadavg()[0]}
+        result = asyncio.run(measure_large(Path(folder), arguments.task, arguments.seconds)) if arguments.large else {}
+        result = result or measure_graph(Path(folder), arguments)
+    result |= {'load_average': os.getloadavg()[0]}
     print(json.dumps(result, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + '\n')

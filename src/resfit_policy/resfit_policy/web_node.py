@@ -49,7 +49,7 @@ class Parameters:
     base_successes: int = param(0, 'of base_episodes, to compare with while the base alone is not run')
     base_episodes: int = param(0, 'episodes in which the base alone was counted; 0: nobody has')
     camera_hz: float = param(15.0, 'Hz, the most that is shown of a camera; nothing is while no page is open')
-    camera_width: int = param(480, 'pixels, the most of a picture on the page')
+    camera_width: int = param(640, 'pixels, the most of a picture on the page')
 
 
 class WebNode(Node):
