@@ -60,6 +60,8 @@ class WebNode(Node):
         self.parameters = parameters = declare(self, Parameters)
         if not (parameters.camera_hz > 0 and parameters.camera_width > 0):
             raise ConfigError('parameters camera_hz and camera_width must be above 0')
+        if not 0 <= parameters.base_successes <= parameters.base_episodes:
+            raise ConfigError('parameter base_successes must be from 0 to base_episodes')
         self.task = load_task(parameters.task)
         counted = (parameters.base_successes, parameters.base_episodes) if parameters.base_episodes else None
         self.page = PageState(self.task.name, self.task.cameras, counted)

@@ -233,6 +233,7 @@ def test_a_parameter_that_cannot_be_ends_it_with_one_line(tmp_path: Path) -> Non
             f'no page at 127.0.0.1, port {port}: Address already in use': {'port': port},
             'shorter than 8 characters': {'token': 'short'},
             'must be above 0': {'camera_hz': 0.0},
+            'base_successes must be from 0 to base_episodes': {'base_successes': 3, 'base_episodes': 2},
         }
         started = [
             (NodeProcess(tmp_path / str(index), 'resfit_policy', 'web_node', **given), why)
