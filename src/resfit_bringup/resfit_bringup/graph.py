@@ -58,6 +58,8 @@ class Options:
     vision: bool = False
     params_file: str = ''  # ROS parameter YAML that overrides the graph's
     rviz: bool = False
+    web: bool = False  # serve the operator's page
+    web_address: str = '127.0.0.1'  # where; any other one asks for a token
     record: bool = False  # also record all topics with ros2 bag
     max_steps: int = 0
     max_episodes: int = 0
@@ -202,7 +204,9 @@ def _body(options: Options) -> tuple[Process, ...]:
     lockstep, with_manager = options.in_lockstep, options.hardware != 'direct'
     processes: list[Process] = []
     if options.simulated:
-        cameras = options.vision or options.rviz  # what RViz shows is drawn, whether the policy looks or not
+        cameras = (
+            options.vision or options.rviz or options.web
+        )  # what is shown is drawn, whether the policy looks or not
         parameters = {'task': options.task, 'variant': options.variant, 'vision': cameras, 'lockstep': lockstep}
         parameters['ros2_control'] = with_manager
         processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
@@ -218,6 +222,10 @@ def _body(options: Options) -> tuple[Process, ...]:
     processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
     if options.rviz:
         processes += _watching(options)
+    if options.web:
+        parameters = {'task': options.task, 'address': options.web_address}
+        parameters |= {'base_successes': options.base_successes, 'base_episodes': options.base_episodes}
+        processes.append(Process('resfit_policy', 'web_node', 'web_node', parameters, essential=False))
     if options.record:
         arguments = ('bag', 'record', '--all', '--storage', 'mcap', '--output', str(options.run_dir / 'bag'))
         processes.append(Process('', 'ros2', 'bag', arguments=arguments, essential=False))

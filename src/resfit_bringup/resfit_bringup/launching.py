@@ -41,6 +41,8 @@ ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     'variant': ('unseen', 'simulation: objects as demonstrated, or unseen by the base', ()),
     'vision': ('false', 'observe with the cameras of the task', ('true', 'false')),
     'rviz': ('false', 'show robot, cameras and markers in RViz', ('true', 'false')),
+    'web': ('false', "serve the operator's page (docs/operator.md)", ('true', 'false')),
+    'web_address': ('127.0.0.1', 'with web: where to listen; 0.0.0.0 for all of the network, with a token', ()),
     'record': ('false', 'also record all topics with ros2 bag (episodes are always recorded)', ('true', 'false')),
     'max_steps': ('0', 'end when the log holds this many control steps; 0: run until Ctrl-C', ()),
     'max_episodes': ('0', 'end when the log holds this many episodes; 0: run until Ctrl-C', ()),

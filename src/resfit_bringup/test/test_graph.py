@@ -94,6 +94,15 @@ def test_rviz_without_a_display_is_one_clear_error(monkeypatch: pytest.MonkeyPat
     assert all('rviz2' in {process.name for process in graph.processes} for graph in graphs(rviz=True))
 
 
+def test_the_operators_page_shows_cameras_and_compares_with_the_base_that_was_counted() -> None:
+    for graph in graphs(web=True, web_address='0.0.0.0', base_successes=12, base_episodes=50):
+        page = graph.named('web_node')
+        assert page.parameters['address'] == '0.0.0.0' and not page.essential
+        assert (page.parameters['base_successes'], page.parameters['base_episodes']) == (12, 50)
+        assert graph.named('sim_node').parameters['vision'] and not graph.named('policy_node').parameters['vision']
+    assert all('web_node' not in {process.name for process in graph.processes} for graph in graphs())
+
+
 def test_simulation_and_streamer_speak_the_position_controllers_topic() -> None:
     for module in ('resfit_policy.streamer_node', 'resfit_sim.sim_node'):
         table = importlib.import_module(module).Parameters

@@ -49,10 +49,10 @@ class Run:
         message = EpisodeState(episode_id=episode_id, task=TASK.name, phase=phase, step=length)
         self.episode.publish(message)
 
-    def reward(self, episode_id: int, length: int, success: bool, revision: int = 0) -> None:
-        self.rewards.publish(
-            Reward(episode_id=episode_id, step=length - 1, success=success, revision=revision, confidence=1.0)
-        )
+    def reward(self, episode_id: int, length: int, success: bool, revision: int = 0, who: str = '') -> None:
+        message = Reward(episode_id=episode_id, step=length - 1, success=success, revision=revision, confidence=1.0)
+        message.header.frame_id = who
+        self.rewards.publish(message)
 
     def play(self, episode_id: int, length: int, success: bool = False) -> None:
         sequence = self.status[-1].sequence
@@ -96,9 +96,10 @@ def test_episodes_are_recorded_served_and_corrected(tmp_path: Path, run: Run) ->
         assert [item.step for item in second.steps] == [0, 1, 2, 3] and second.reward.success
         assert [item.sequence for item in run.fetch(1)] == [2] and not run.fetch(2)
 
-        run.reward(1, 5, True, revision=1)
+        run.reward(1, 5, True, revision=1, who='ana')
         run.probe.until(lambda: run.status[-1].sequence == 3, what='the correction')
         corrected = run.fetch(2)[0]
+        assert corrected.reward.header.frame_id == 'ana', 'who corrected it is not in the log'
         assert corrected.episode.episode_id == 1 and corrected.reward.success and len(corrected.steps) == 6
         assert run.status[-1].transitions == 9
         assert node.end() == 0 and 'Traceback' not in node.output

@@ -45,10 +45,15 @@ class Desk:
         if message.source != Reward.SCRIPT:  # that of an aborted episode is none
             self.labels.setdefault(message.episode_id, []).append(message.success)
 
-    def act(self, action: str) -> None:
-        """Do one of ``ACTIONS``. Raises ValueError for another."""
+    def act(self, action: str, episode_id: int = 0) -> None:
+        """Do one of ``ACTIONS``; success and failure are of ``episode_id``, 0: the running one, or the newest over.
+
+        Raises ValueError for another action.
+        """
         if action in ('success', 'failure'):
-            self.call(self.label, LabelEpisode.Request(success=action == 'success', operator_name=self.operator))
+            request = LabelEpisode.Request(episode_id=episode_id, success=action == 'success')
+            request.operator_name = self.operator
+            self.call(self.label, request)
         elif action == 'undo':
             self.undo()
         elif action in ('stop', 'release'):

@@ -56,6 +56,7 @@ class EpisodeMachine:
         self.phase = Phase.IDLE
         self.episode_id = 0
         self.start = Start(0, Arm.BASE)
+        self.labelled = False  # by an operator, who overrules an oracle
         self.begun = 0  # ns, observations from here on belong to the episode
         self._stamps: list[int] = []  # ns, of each observation that the policy acted on, then of the final one
         self._final = False
@@ -75,6 +76,7 @@ class EpisodeMachine:
         """Observations from ``stamp`` ns on belong to the episode."""
         self.phase, self.begun = Phase.RUNNING, stamp
         self._stamps, self._final, self._judged, self._denied = [], False, None, -1
+        self.labelled = False
 
     def on_verdict(self, stamp: int, success: bool) -> Outcome | None:
         """An oracle's verdict on the observation at ``stamp``. The outcome, once there is one."""
@@ -95,8 +97,9 @@ class EpisodeMachine:
         return self._decide()
 
     def on_label(self, success: bool) -> None:
-        """An operator ends the running episode; it ends at the next observation."""
-        if self.phase == Phase.RUNNING and self._judged is None:
+        """An operator ends the running episode; it ends at the next observation. The newest word counts."""
+        if self.phase == Phase.RUNNING:
+            self.labelled = True
             now = self._stamps[-1] if self._stamps else self.begun
             self._judged = (now + 1, Phase.SUCCESS if success else Phase.FAILURE)
 
@@ -114,7 +117,7 @@ class EpisodeMachine:
             if self._final:  # labelled after the last step
                 return self._end(Outcome(phase, self.length, self._stamps[-1]))
             if length == 0 and self._stamps:
-                self._judged = None  # before the policy's first step: not its doing
+                self._judged, self.labelled = None, False  # before the policy's first step: not its doing
         if self._final and not (self.needs_verdict and self._denied < self._stamps[-1]):
             return self._end(Outcome(Phase.TIMEOUT, self.length, self._stamps[-1]))
         return None

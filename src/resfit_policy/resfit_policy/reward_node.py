@@ -65,6 +65,7 @@ class RewardNode(Node):
         self.rewards: dict[int, Reward] = {}  # newest label of each episode of this session
         self.newest = 0  # episode of the newest of them
         self.aborted: set[int] = set()
+        self.who = ''  # gave the running episode's label; kept in the reward's frame_id, which has no other use
         self.done_since = 0.0
         self.stopped = False  # emergency stop
 
@@ -222,6 +223,8 @@ class RewardNode(Node):
         success = outcome.phase == Phase.SUCCESS
         reward = Reward(episode_id=self.machine.episode_id, step=max(outcome.length - 1, 0), success=success)
         reward.source, reward.confidence = source, confidence
+        if self.machine.labelled and outcome.phase != Phase.ABORTED:
+            reward.source, reward.confidence, reward.header.frame_id = Reward.HUMAN, 1.0, self.who
         set_stamp(reward.header.stamp, outcome.stamp)
         if outcome.phase == Phase.ABORTED:
             self.aborted.add(reward.episode_id)
@@ -239,6 +242,7 @@ class RewardNode(Node):
         episode_id = request.episode_id or running or self.newest
         if running and episode_id == running:
             self.machine.on_label(request.success)
+            self.who = request.operator_name or 'an operator'
             response.success, response.message = True, 'the episode ends at the next step'
             return response
         begun = max(self.newest, self.log.last_episode_id if self.log else 0)
@@ -251,12 +255,13 @@ class RewardNode(Node):
             response.success = False
             return response
         old = self.rewards.get(episode_id, Reward(episode_id=episode_id))
-        reward = Reward(header=old.header, episode_id=episode_id, step=old.step, success=request.success)
+        reward = Reward(episode_id=episode_id, step=old.step, success=request.success)
+        reward.header.stamp, reward.header.frame_id = old.header.stamp, request.operator_name or 'an operator'
         reward.source, reward.confidence, reward.revision = Reward.HUMAN, 1.0, old.revision + 1
         self.rewards[episode_id] = reward
         self.reward.publish(reward)
         response.success, response.revision = True, reward.revision
-        response.message = f'episode {episode_id} is now labelled by {request.operator_name or "an operator"}'
+        response.message = f'episode {episode_id} is now labelled by {reward.header.frame_id}'
         return response
 
     def on_replay(self, message: ReplayStatus) -> None:

@@ -95,3 +95,23 @@ def test_alternating_arms_share_each_seed_and_the_order_varies() -> None:
     assert all(a.seed == b.seed and {a.arm, b.arm} == {Arm.BASE, Arm.RESIDUAL} for a, b in pairs)
     assert {a.arm for a, _ in pairs} == {Arm.BASE, Arm.RESIDUAL}
     assert [schedule(index, 7, 'residual').seed for index in range(3)] == [7, 8, 9]
+
+
+def test_the_newest_word_of_an_operator_counts_also_against_an_oracle() -> None:
+    for before in ([('verdict', 2, True)], []):
+        machine = running()
+        play(machine, [('step', 0, False), ('verdict', 1, False), ('step', 1, False), *before])
+        machine.on_label(True)
+        machine.on_label(False)
+        assert play(machine, [('step', 2, False)]) == [Outcome(Phase.FAILURE, 2, START + PERIOD + 1)]
+        assert machine.labelled
+        machine.run(START)
+        assert not machine.labelled
+
+
+def test_a_label_before_the_first_step_is_nobodys() -> None:
+    machine = running(needs_verdict=False)
+    machine.on_label(True)
+    assert machine.on_step(3, START + PERIOD, 0, False) is None
+    assert machine.on_step(3, START + 2 * PERIOD, 1, True) == Outcome(Phase.TIMEOUT, 1, START + 2 * PERIOD)
+    assert not machine.labelled
