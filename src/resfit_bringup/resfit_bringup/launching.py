@@ -40,6 +40,11 @@ ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     'lockstep': ('true', 'hardware direct: as fast as it goes; false: real time', ('true', 'false')),
     'variant': ('unseen', 'simulation: objects as demonstrated, or unseen by the base', ()),
     'vision': ('false', 'observe with the cameras of the task', ('true', 'false')),
+    'classifier': (
+        '',
+        'file of "resfit reward train": judges success by the cameras in place of oracle or operator',
+        (),
+    ),
     'rviz': ('false', 'show robot, cameras and markers in RViz', ('true', 'false')),
     'record': ('false', 'also record all topics with ros2 bag (episodes are always recorded)', ('true', 'false')),
     'max_steps': ('0', 'end when the log holds this many control steps; 0: run until Ctrl-C', ()),

@@ -110,7 +110,7 @@ class EpisodeMachine:
         return self._decide()
 
     def on_label(self, success: bool) -> Outcome | None:
-        """An operator ends the running episode at its next observation, or, where none is to come, at once: the outcome.
+        """An operator ends the running episode at its next observation; the outcome where none is to come.
 
         The newest label wins, over a verdict that only waits for the policy, too.
         """

@@ -186,16 +186,14 @@ class RewardNode(Node):
     def on_verdict(self, message: Reward) -> None:
         """A verdict of the simulation's oracle or of the classifier, whose denials in doubt have no confidence."""
         self.health.saw('verdict')
-        self.confidence = message.confidence
-        sure = self.source == Source.SIM or message.confidence > 0
+        self.confidence, sure = message.confidence, self.source == Source.SIM or message.confidence > 0
         self.end(self.machine.on_verdict(stamp_ns(message.header.stamp), message.success, sure))
 
     def on_step(self, message: PolicyStep) -> None:
         """The policy's progress."""
         self.health.saw('step')
         self.progress = monotonic()
-        final = bool(message.flags & Flag.FINAL)
-        stamp = stamp_ns(message.header.stamp)
+        stamp, final = stamp_ns(message.header.stamp), bool(message.flags & Flag.FINAL)
         self.end(self.machine.on_step(message.episode_id, stamp, message.step, final))
 
     def end(self, outcome: Outcome | None) -> None:
@@ -205,8 +203,7 @@ class RewardNode(Node):
             return
         self.progress = monotonic()
         episode_id, start = self.machine.episode_id, self.machine.start
-        confidence = self.confidence if self.source == Source.CLASSIFIER else 1.0
-        for label in self.labels.close(episode_id, outcome, self.source, confidence):
+        for label in self.labels.close(episode_id, outcome, self.source, self.confidence):
             self.publish_label(label)
         self.publish_state(outcome.stamp, outcome.length)
         who = '' if self.parameters.blind else f' {start.arm.name}'
