@@ -38,6 +38,7 @@ class Operators:
         self.last = 0  # newest episode of the log
         self.asked_for = ''
         self.attention = node.create_publisher(String, 'attention', LATCHED)
+        self.attention.publish(String())
         node.create_service(LabelEpisode, 'label', self.on_label)
         node.create_service(Trigger, 'ready', self.on_ready)
         node.create_service(Trigger, 'abort', self.on_abort)

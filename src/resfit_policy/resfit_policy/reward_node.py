@@ -110,13 +110,13 @@ class RewardNode(Node):
     def look(self) -> None:
         """Begin the next episode when nothing is missing; abort one that makes no progress."""
         silent = monotonic() - self.progress
-        self.operators.ask()
         if self.machine.phase in (Phase.RUNNING, Phase.RESETTING):
             if self.machine.doubtful:
                 return
             if silent > self.parameters.stall and self.machine.awaits_verdict and self.source == Source.CLASSIFIER:
                 self.get_logger().error(f'no verdict of the classifier for {silent:.0f} s')
                 self.machine.doubt()
+                self.operators.ask()
             elif silent > self.parameters.stall and self.machine.phase == Phase.RUNNING:
                 self.get_logger().error(f'no policy step for {silent:.0f} s: episode aborted')
                 self.end(self.machine.abort())
@@ -198,8 +198,8 @@ class RewardNode(Node):
 
     def end(self, outcome: Outcome | None) -> None:
         """Publish the labels, then the closing state, once there is an outcome."""
-        self.operators.ask()
         if outcome is None:
+            self.operators.ask()
             return
         self.progress = monotonic()
         episode_id, start = self.machine.episode_id, self.machine.start
@@ -242,6 +242,7 @@ class RewardNode(Node):
         message.arm, message.seed = int(machine.start.arm), machine.start.seed
         set_stamp(message.header.stamp, stamp)
         self.states.publish(message)
+        self.operators.ask()
 
 
 def main() -> None:
