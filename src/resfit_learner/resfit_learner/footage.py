@@ -60,7 +60,7 @@ def _footage(name: str, episode: Episode, task: Task) -> Footage:
         if still or (span <= ONE_COLOUR).any():
             seen = 'one and the same image throughout' if still else 'an image of one colour'
             raise ConfigError(f'{name}: {camera} shows {seen}: mend the camera, and leave the episode out')
-    return Footage(name, episode.success, episode.final, images)
+    return Footage(name, episode.success, episode.final or episode.length >= task.horizon, images)
 
 
 def check_footage(footage: Sequence[Footage]) -> None:

@@ -112,7 +112,7 @@ def choose_rule(footage: Sequence[Footage], probabilities: Sequence[Probabilitie
     success = float(np.clip(np.quantile(shown, SPARED), 0.5, SURE))
     failure = float(np.clip(np.quantile(ended, 1 - SPARED), 1 - SURE, 0.5 - 1e-6))
     if max(claimed) >= success:
-        success = (1 + max(claimed)) / 2
+        success = (max(claimed) + min((item for item in shown if item > max(claimed)), default=1.0)) / 2
     if min(shown) <= failure:
         failure = min(shown) / 2
     if np.mean(np.asarray(shown) >= success) < 0.5:

@@ -194,7 +194,5 @@ def test_the_node_judges_the_running_episode_and_no_dead_camera(tmp_path: Path) 
 
 def test_the_node_says_what_it_lacks(tmp_path: Path) -> None:
     with isolated_domain():
-        for given_file, why in (('', 'parameter classifier is empty'), ('nowhere', 'cannot read the classifier')):
-            parameters = {'classifier': given_file} if given_file else {}
-            node = NodeProcess(tmp_path / why[:5], 'resfit_policy', 'classifier_node', **parameters)
-            assert node.wait() == 2 and why in node.output
+        node = NodeProcess(tmp_path, 'resfit_policy', 'classifier_node', classifier='nowhere')
+        assert node.wait() == 2 and 'train one with "resfit reward train"' in node.output
