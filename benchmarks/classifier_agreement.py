@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from std_msgs.msg import String
+
 from resfit_bringup.graph import Options, collect_graph
 from resfit_bringup.runner import Runner
 from resfit_msgs.msg import EpisodeState, Reward
@@ -72,10 +74,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, isolated_domain():
         options = Options(
-            Path(folder),
-            arguments.task,
-            arguments.seed,
-            arguments.base,
+            run_dir=Path(folder),
+            task=arguments.task,
+            seed=arguments.seed,
+            base=arguments.base,
             variant=arguments.variant,
             classifier=arguments.classifier,
             max_episodes=arguments.episodes,
@@ -88,8 +90,6 @@ def main() -> None:
 
 def watch(options: Options) -> dict[str, Any]:
     """Run the graph to its end and compare."""
-    from std_msgs.msg import String
-
     probe = Probe('referee')
     referee = Referee(probe)
     probe.node.create_subscription(String, 'attention', lambda message: referee.answer(message.data), LATCHED)

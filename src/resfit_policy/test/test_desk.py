@@ -42,6 +42,7 @@ def test_a_desk_sets_labels_corrects_undoes_and_aborts(tmp_path: Path, probe: Pr
         desk.act('stop')
         assert 'nobody serves' in said[-1], 'there is no streamer here'
         others.phase(EpisodeState.RESETTING)
+        probe.until(lambda: 'set the scene, then say that it is ready' in said, what='what it is asked for')
         act('success', 'refused: none is over yet')
         act('undo', 'nothing to undo')
         act('ready', 'episode 1: running')
