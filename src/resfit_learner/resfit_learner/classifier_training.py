@@ -33,7 +33,7 @@ class ClassifierTraining:
     image_shift: Annotated[int, Field(ge=0)] = 4  # pixels
     shown: Count = 2  # last images of a success, which show it: the simulation's oracle leaves no more
     unclear: Annotated[int, Field(ge=0)] = 2  # images before these, which may; more where people label, who are slower
-    hold: Count = 5  # judged images in a row that have to agree
+    hold: Count = 8  # judged images in a row that have to agree
     validation: Annotated[float, Field(gt=0, lt=0.4)] = 0.2  # share of the episodes that thresholds are set by
     held_out: Annotated[float, Field(gt=0, lt=0.4)] = 0.25  # share that precision and recall are measured on
     threads: Count = 1  # of torch
