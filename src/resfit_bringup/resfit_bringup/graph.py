@@ -56,6 +56,7 @@ class Options:
     lockstep: bool = True  # hardware direct only: as fast as it goes; False is real time
     variant: str = 'unseen'  # simulation only: which objects
     vision: bool = False
+    classifier: str = ''  # file of "resfit reward train": judges success by the cameras, in doubt an operator does
     params_file: str = ''  # ROS parameter YAML that overrides the graph's
     rviz: bool = False
     web: bool = False  # serve the operator's page
@@ -73,6 +74,8 @@ class Options:
             raise ConfigError('controller and urdf are for ros2_control: choose hardware mock, sim or robot')
         if self.params_file and not Path(self.params_file).is_file():
             raise ConfigError(f'params_file {self.params_file} does not exist')
+        if self.classifier and not Path(self.classifier).is_file():
+            raise ConfigError(f'classifier {self.classifier} does not exist: train one with "resfit reward train"')
         if self.rviz and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
             raise ConfigError(
                 'rviz needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set: leave rviz out, or run it on '
@@ -185,7 +188,7 @@ def _reward(options: Options, *, arms: str, max_backlog: int = 0, blind: bool = 
         'seed': options.seed,
         'arms': arms,
         'blind': blind,
-        'success_source': 'sim' if options.simulated else 'operator',
+        'success_source': 'classifier' if options.classifier else 'sim' if options.simulated else 'operator',
         'reset': 'sim' if options.simulated else 'operator',
         'max_steps': options.max_steps,
         'max_episodes': options.max_episodes,
@@ -204,9 +207,8 @@ def _body(options: Options) -> tuple[Process, ...]:
     lockstep, with_manager = options.in_lockstep, options.hardware != 'direct'
     processes: list[Process] = []
     if options.simulated:
-        cameras = (
-            options.vision or options.rviz or options.web
-        )  # what is shown is drawn, whether the policy looks or not
+        # Drawn for whoever looks: policy, RViz, the page, the classifier.
+        cameras = options.vision or options.rviz or options.web or bool(options.classifier)
         parameters = {'task': options.task, 'variant': options.variant, 'vision': cameras, 'lockstep': lockstep}
         parameters['ros2_control'] = with_manager
         processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
@@ -220,6 +222,11 @@ def _body(options: Options) -> tuple[Process, ...]:
     streamer = {'task': options.task, 'lockstep': lockstep, 'autostart': True}
     streamer |= {'controller': options.controller, 'commands': CONTROLLERS[options.controller]}
     processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
+    if options.classifier:
+        judge = {'task': options.task, 'classifier': options.classifier}
+        processes.append(
+            Process('resfit_policy', 'classifier_node', 'classifier_node', judge, respawn=True, essential=False)
+        )
     if options.rviz:
         processes += _watching(options)
     if options.web:

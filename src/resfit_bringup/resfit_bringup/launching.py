@@ -40,6 +40,11 @@ ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     'lockstep': ('true', 'hardware direct: as fast as it goes; false: real time', ('true', 'false')),
     'variant': ('unseen', 'simulation: objects as demonstrated, or unseen by the base', ()),
     'vision': ('false', 'observe with the cameras of the task', ('true', 'false')),
+    'classifier': (
+        '',
+        'file of "resfit reward train": judges success by the cameras in place of oracle or operator',
+        (),
+    ),
     'rviz': ('false', 'show robot, cameras and markers in RViz', ('true', 'false')),
     'web': ('false', "serve the operator's page (docs/operator.md)", ('true', 'false')),
     'web_address': ('127.0.0.1', 'with web: where to listen; 0.0.0.0 for all of the network, with a token', ()),

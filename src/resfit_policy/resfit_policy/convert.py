@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resfit_policy.episode_log import Arm, Episode, Flag, Phase, StepRecord, build_episode
+from resfit_policy.labels import Label
 from resfit_policy.observation import NO_IMAGES, Float
 
 try:
@@ -105,6 +106,15 @@ def fill_step(message: Any, episode_id: int, record: StepRecord, ages: list[floa
     message.ages = array.array('f', ages)
     message.compute_ms = float(record.compute_ms)
     message.chunk_age = record.chunk_age
+    return message
+
+
+def fill_reward(message: Any, label: Label) -> Any:
+    """Write a label into a Reward message and return it; frame_id is the name of the operator who gave it, if any."""
+    message.episode_id, message.step, message.success = label.episode_id, label.step, label.success
+    message.source, message.confidence, message.revision = int(label.source), label.confidence, label.revision
+    message.header.frame_id = label.operator
+    set_stamp(message.header.stamp, label.stamp)
     return message
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from resfit_msgs.msg import EpisodeState, Reward
@@ -30,6 +31,7 @@ class Desk:
         self.labels: dict[int, list[bool]] = {}  # of each episode since the desk was opened, oldest first
         node.create_subscription(EpisodeState, 'episode', self.on_episode, LATCHED)
         node.create_subscription(Reward, 'reward', self.on_reward, EVENT)
+        node.create_subscription(String, 'attention', self.on_attention, LATCHED)
         self.label = node.create_client(LabelEpisode, 'label')
         self.stop = node.create_client(SetBool, 'set_emergency_stop')
         self.triggers = {name: node.create_client(Trigger, name) for name in ('ready', 'abort')}
@@ -44,6 +46,11 @@ class Desk:
         """A label, of whoever gave it."""
         if message.source != Reward.SCRIPT:  # that of an aborted episode is none
             self.labels.setdefault(message.episode_id, []).append(message.success)
+
+    def on_attention(self, message: String) -> None:
+        """What an operator is asked for, '' for nothing."""
+        if message.data:
+            self.say(message.data)
 
     def act(self, action: str, episode_id: int = 0) -> None:
         """Do one of ``ACTIONS``; success and failure are of ``episode_id``, 0: the running one, or the newest over.
