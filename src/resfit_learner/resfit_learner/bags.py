@@ -25,7 +25,10 @@ TYPES = {
     REWARD: 'resfit_msgs/msg/Reward',
     EPISODE: 'resfit_msgs/msg/EpisodeState',
 }
-ADDED = {'resfit_msgs/msg/PolicyStep': {'chunk_age': 0}}  # fields that older bags lack
+ADDED = {
+    'resfit_msgs/msg/PolicyStep': {'chunk_age': 0},
+    'resfit_msgs/msg/Reward': {'operator_name': ''},
+}  # fields that older bags lack
 DAMAGED = 'is damaged or not a bag of this package; remove it, or restore it from a copy'
 
 
