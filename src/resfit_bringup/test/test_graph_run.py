@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from resfit_policy.episode_log import Arm
 from resfit_policy.ros import EVENT, LATCHED, LOG
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, load_task
-from resfit_policy.testing import NodeProcess, Probe, isolated_domain
+from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
 
@@ -219,6 +220,31 @@ def test_a_killed_learner_costs_no_episode_and_bags_equal_what_was_live(
             assert getattr(a, name).tobytes() == getattr(b, name).tobytes(), name
         compared += 1
     assert compared >= 5
+
+
+def test_a_corrected_label_is_in_the_learners_buffer_with_its_next_fetch(
+    tmp_path: Path, demonstrations: Path, base: str
+) -> None:
+    folder = tmp_path / 'run'
+    shutil.copytree(demonstrations / 'episodes', folder / 'episodes')
+    replayed = NodeProcess(tmp_path, 'resfit_learner', 'replay_node', directory=folder)
+    parameters = {'base': base, 'demonstrations': demonstrations, 'directory': folder}
+    with nodes(replayed, NodeProcess(tmp_path, 'resfit_learner', 'learner_node', **parameters)):
+        probe = Probe()
+        try:
+            learner = probe.listen(LearnerStatus, 'learner/status', LATCHED)
+            rewards = probe.node.create_publisher(Reward, 'reward', EVENT)
+            probe.until(lambda: learner and learner[-1].sequence == 3, 60.0, 'the log in the buffer')
+            steps, waits = learner[-1].env_steps, []
+            for revision in range(1, 11):  # true, false, ...: each is an entry of its own
+                begun = time.monotonic()
+                rewards.publish(Reward(episode_id=1, success=revision % 2 == 0, revision=revision, source=Reward.HUMAN))
+                probe.until(lambda revision=revision: learner[-1].sequence == 3 + revision, what='the correction')
+                waits.append(time.monotonic() - begun)
+            assert learner[-1].env_steps == steps, 'a correction is no new experience'
+            assert np.median(waits) < 0.5, waits  # it need not wait for an episode, or for a timer of seconds
+        finally:
+            probe.close()
 
 
 def refuse_second_learner(tmp_path: Path, folder: Path, demonstrations: Path, base: str) -> None:
