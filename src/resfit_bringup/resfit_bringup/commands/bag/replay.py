@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from resfit_bringup.commands.bag.inspect import tell_left_out
 from resfit_bringup.progress import Progress
 from resfit_bringup.runs import newest_actor
 from resfit_learner.bags import read_log
@@ -29,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Replay every episode through one policy; say what differs, and where first."""
-    episodes = list(read_log(args.path))
-    if not episodes:
-        raise ConfigError(f'{args.path} holds no episode')
+    problems: list[str] = []
+    episodes = list(read_log(args.path, problems.append))
+    left_out = tell_left_out(args.path, problems, len(episodes))
     task = task_of(episodes, args.task)
     runtime, explored = replaying(args, task, episodes[0])
     equal = base_only = 0
@@ -54,7 +55,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         f'{equal} steps equal to the bit, {base_only} more in the base action (held, taken over, other weights); '
         f'{len(differences)} of {len(episodes)} episodes differ; {speed:.0f} times real time'
     )
-    return {'equal': equal, 'base_only': base_only, 'differences': differences, 'times_real_time': round(speed, 1)}
+    return {
+        'equal': equal, 'base_only': base_only, 'differences': differences, 'times_real_time': round(speed, 1),
+        'left_out': left_out,
+    }  # fmt: skip
 
 
 def task_of(episodes: list[Episode], given: str) -> Task:
