@@ -12,12 +12,10 @@ from resfit_bringup.commands.bag.inspect import tell_left_out
 from resfit_bringup.progress import Progress
 from resfit_bringup.runs import newest_actor
 from resfit_learner.bags import read_log
-from resfit_learner.reacting import RecordedBase, replay
-from resfit_policy.actor import unpack_actor
-from resfit_policy.base_policy import REMOTE, load_base
+from resfit_learner.reacting import RecordedBase, about_version, as_recorded, load_policy, replay, versions_acted
+from resfit_policy.base_policy import REMOTE
 from resfit_policy.episode_log import Episode
 from resfit_policy.runtime import PolicyRuntime
-from resfit_policy.supervisor import make_supervisor
 from resfit_policy.task import ConfigError, Task, load_task, read_yaml, task_names
 
 
@@ -34,7 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     episodes = list(read_log(args.path, problems.append))
     left_out = tell_left_out(args.path, problems, len(episodes))
     task = task_of(episodes, args.task)
-    runtime, explored = replaying(args, task, episodes[0])
+    runtime, explored = replaying(args, task, episodes)
     equal = base_only = 0
     differences = []
     started = time.perf_counter()
@@ -69,31 +67,19 @@ def task_of(episodes: list[Episode], given: str) -> Task:
     task = load_task(name if name in task_names() else given)
     if task.name != name:
         raise ConfigError(f'these are episodes of the task {name}: give its YAML file with --task')
-    size = episodes[0].state.shape[1]
-    if size != task.state_size and task.cameras:
-        task = task.without_poses()
-    if size != task.state_size:
-        raise ConfigError(f'the recorded state has {size} numbers, the task {name} has {task.state_size} now')
-    return task
+    return as_recorded(task, episodes[0].state.shape[1])
 
 
-def replaying(args: argparse.Namespace, task: Task, example: Episode) -> tuple[PolicyRuntime, bool]:
+def replaying(args: argparse.Namespace, task: Task, episodes: list[Episode]) -> tuple[PolicyRuntime, bool]:
     """The policy that is asked again, as the run's log says that it ran, and whether it explored."""
     ran = how_it_ran(args.path)
-    where = args.base or base_of(args.path, ran)
-    features = example.features.shape[1] if example.features.size else 0  # the base cannot look again
-    base = load_base(where, task) if where and not features else RecordedBase(features)
-    runtime = PolicyRuntime(task, base, ran.get('seed', args.seed), make_supervisor(task, None, 0.0, True))
-    weights = args.weights or ran.get('weights')
-    if not weights and (args.path / 'checkpoints').is_dir():
-        weights = newest_actor(args.path)
-    if weights:
-        try:
-            runtime.set_weights(*unpack_actor(Path(weights).read_bytes()))
-        except OSError as error:
-            raise ConfigError(f'cannot read {weights}: {error.strerror}; give --weights') from None
-    acts = 'as recorded' if isinstance(base, RecordedBase) else where
+    features = episodes[0].features
+    base, weights = args.base or base_of(args.path, ran), args.weights or weights_of(args.path, ran)
+    runtime = load_policy(task, base, weights, ran.get('seed', args.seed), features.shape[1] if features.size else 0)
+    acts = 'as recorded' if isinstance(runtime.base, RecordedBase) else base
     print(f'base: {acts}; weights: {weights or "none"}, version {runtime.version}')  # noqa: T201
+    if weights and (note := about_version(runtime.version, set().union(*map(versions_acted, episodes)))):
+        print(f'note: {note}')  # noqa: T201
     return runtime, args.explored or bool(ran.get('explore'))
 
 
@@ -109,3 +95,10 @@ def base_of(path: Path, ran: dict[str, Any]) -> str:
     if where.startswith(REMOTE) or ran.get('base_ahead'):
         return ''
     return str(path / 'base') if (path / 'base').is_dir() else where
+
+
+def weights_of(path: Path, ran: dict[str, Any]) -> Path | None:
+    """The weights that acted in a run folder, else its newest; None where there are none."""
+    if ran.get('weights'):
+        return Path(ran['weights'])
+    return newest_actor(path) if (path / 'checkpoints' / 'latest').exists() else None
