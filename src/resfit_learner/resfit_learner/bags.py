@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -203,8 +203,12 @@ def read_log(directory: Path, on_damaged: Callable[[str], None] | None = None) -
     return (record.episode for record in read_records(directory, on_damaged))
 
 
-def read_records(directory: Path, on_damaged: Callable[[str], None] | None = None) -> Iterator[Record]:
+def read_records(
+    directory: Path, on_damaged: Callable[[str], None] | None = None, wanted: Container[int] | None = None
+) -> Iterator[Record]:
     """Episodes of a replay log with all their labels. A single bag is taken as a log of one episode.
+
+    ``wanted``: ids of the episodes to read (default: all).
 
     Where a bag cannot be read, ``on_damaged`` is told which and why, and it is left out; without ``on_damaged``, for a
     learner must not quietly do with less, it is an error. Raises ConfigError, also where there is nothing to read.
@@ -227,6 +231,7 @@ def read_records(directory: Path, on_damaged: Callable[[str], None] | None = Non
             on_damaged(str(error))
             return None
 
+    entries = [entry for entry in entries if wanted is None or entry[1] in wanted]
     corrections: dict[int, list[Label]] = {}
     for _, episode_id, folder in entries:
         if is_correction(folder) and (found := readable(read_messages, folder)):

@@ -2,5 +2,6 @@
 
 COMMANDS = {
     'inspect': 'what happened in each episode',
+    'report': 'a session in one HTML file: intervals, curves, films of failures, every label',
     'replay': 'what was seen, through the policy once more: does it do what was recorded, to the bit?',
 }
