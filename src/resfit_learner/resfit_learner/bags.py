@@ -123,7 +123,7 @@ def read_raw(folder: Path) -> list[tuple[str, int, bytes]]:
     Bags from before a field was added come as today's messages, with its default. Raises ConfigError where the bag is
     missing, truncated, or holds none of them.
     """
-    if not folder.is_dir():
+    if not (folder / METADATA).exists() and not any(folder.glob('*.mcap')):
         raise ConfigError(f'no bag at {folder}')
     if not (folder / METADATA).exists():
         raise ConfigError(f'{folder} {DAMAGED} (it has no {METADATA}: recording was cut off)')

@@ -6,7 +6,7 @@ the recorded base actions are taken, and residual and supervisor alone are asked
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,11 @@ class Difference:
     joint: int
     recorded: float  # rad
     now: float  # rad
+
+    def text(self, episode_id: int, joints: Sequence[str]) -> str:
+        """For people; ``joints``: names in the action's order."""
+        where = f'episode {episode_id}, step {self.step}: {self.what} of {joints[self.joint]}'
+        return f'{where} is {self.now!r} rad, recorded {self.recorded!r}'
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if outcome.difference:
                 found = outcome.difference
                 differences.append({'episode': episode.episode_id, **asdict(found)})
-                print(  # noqa: T201
-                    f'episode {episode.episode_id}, step {found.step}: {found.what} of {task.robot.names[found.joint]} '
-                    f'is {found.now!r} rad, recorded {found.recorded!r}'
-                )
+                print(found.text(episode.episode_id, task.robot.names))  # noqa: T201
             progress.update(done)
     speed = (equal + base_only) / (time.perf_counter() - started) / task.control_hz
     print(  # noqa: T201
