@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
+import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
@@ -23,6 +25,7 @@ from resfit_policy.health import Health, State
 from resfit_policy.ros import COMMAND, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
+QUIET, LAST = 0.3, 4.0  # s without a message after which there is no more, and at most, at the end
 PLAYED = QoSProfile(depth=5000)  # not latched: a player's topics are not; deep, for it may play faster than this acts
 
 
@@ -90,8 +93,21 @@ class BagEvalNode(Node):
         values = {'episodes': played.episodes, 'equal': played.equal, 'differences': len(played.differences)}
         return problem, f'episode {played.episode_id}', values
 
+    def catch_up(self) -> None:
+        """Hear what has been played and not been looked at yet."""
+        heard, end = self.played.heard, monotonic() + LAST
+        until = monotonic() + QUIET
+        while monotonic() < min(until, end):
+            rclpy.spin_once(self, timeout_sec=QUIET)
+            if self.played.heard != heard:
+                heard, until = self.played.heard, monotonic() + QUIET
+
     def close(self) -> None:
         """Say what came of it all."""
+        try:
+            self.catch_up()
+        except ConfigError:  # again the one that ended the node
+            return
         self.played.finish()
         self.get_logger().info(self.played.summary())
         if self.parameters.result:

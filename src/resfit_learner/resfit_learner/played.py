@@ -32,6 +32,7 @@ class Played:
         self._joints, self._make, self._act, self._tell = joints, make, act, tell
         self._reacting: Reacting | None = None
         self._acted: set[int] = set()  # versions of the residuals that were recorded
+        self.heard = 0  # steps
         self.episode_id = 0
         self._closed = True
         self._arm: Arm | None = None
@@ -57,6 +58,7 @@ class Played:
 
     def on_step(self, episode_id: int, step: StepRecord) -> None:
         """A recorded PolicyStep."""
+        self.heard += 1
         if episode_id != self.episode_id or (self._closed and step.step == 0):
             self._open(episode_id)
         if not self._closed and not step.flags & Flag.FINAL:

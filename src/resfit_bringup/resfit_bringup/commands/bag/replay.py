@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,18 +17,22 @@ from resfit_learner.reacting import RecordedBase, about_version, as_recorded, lo
 from resfit_policy.base_policy import REMOTE
 from resfit_policy.episode_log import Episode
 from resfit_policy.runtime import PolicyRuntime
-from resfit_policy.task import ConfigError, Task, load_task, read_yaml, task_names
+from resfit_policy.task import ConfigError, Task, load_task, read_json, read_yaml, task_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('path', type=Path, help="a bag, a run's folder, or its folder of episodes")
     parser.add_argument('--weights', type=Path, help="actor.safetensors (default: the run's, or its newest)")
     parser.add_argument('--base', help="frozen base, see docs/bases.md (default: the run's, else as recorded)")
+    parser.add_argument('--online', action='store_true', help='through a node that hears the bags as they are played')
+    parser.add_argument('--rate', type=float, default=10.0, help='online: times as fast as recorded (%(default)s)')
     parser.add_argument('--explored', action='store_true', help='with the noise of --seed (a run folder knows)')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Replay every episode through one policy; say what differs, and where first."""
+    if args.online:
+        return online(args)
     problems: list[str] = []
     episodes = list(read_log(args.path, problems.append))
     left_out = tell_left_out(args.path, problems, len(episodes))
@@ -56,6 +61,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def online(args: argparse.Namespace) -> dict[str, Any]:
+    """The same over ROS, with a player and a node, as vega_bag_eval.launch.py does it."""
+    from resfit_bringup.bag_graph import bag_eval_graph
+    from resfit_bringup.stages import run_graph
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / 'result.json'
+        graph = bag_eval_graph(
+            args.path, weights=str(args.weights or ''), base=args.base or '', seed=args.seed, explored=args.explored,
+            rate=args.rate, player='resfit', result=str(result),
+        )  # fmt: skip
+        run_graph(graph, lambda: None)
+        said = (graph.options.run_dir / 'log' / 'bag_eval_node.log').read_text().splitlines()
+        print('\n'.join(line.partition('bag_eval_node]: ')[2] or line for line in said))  # noqa: T201
+        return read_json(result)
+
+
 def task_of(episodes: list[Episode], given: str) -> Task:
     """The task of all episodes, as the policy saw it. Raises ConfigError."""
     name = episodes[0].task
@@ -69,15 +91,21 @@ def task_of(episodes: list[Episode], given: str) -> Task:
 
 def replaying(args: argparse.Namespace, task: Task, episodes: list[Episode]) -> tuple[PolicyRuntime, bool]:
     """The policy that is asked again, as the run's log says that it ran, and whether it explored."""
-    ran = how_it_ran(args.path)
-    features = episodes[0].features
-    base, weights = args.base or base_of(args.path, ran), args.weights or weights_of(args.path, ran)
+    home = home_of(args.path)
+    ran, features = how_it_ran(home), episodes[0].features
+    base, weights = args.base or base_of(home, ran), args.weights or weights_of(home, ran)
     runtime = load_policy(task, base, weights, ran.get('seed', args.seed), features.shape[1] if features.size else 0)
     acts = 'as recorded' if isinstance(runtime.base, RecordedBase) else base
     print(f'base: {acts}; weights: {weights or "none"}, version {runtime.version}')  # noqa: T201
     if weights and (note := about_version(runtime.version, set().union(*map(versions_acted, episodes)))):
         print(f'note: {note}')  # noqa: T201
     return runtime, args.explored or bool(ran.get('explore'))
+
+
+def home_of(path: Path) -> Path:
+    """The run folder that a log or one of its bags lies in; ``path`` itself where there is none."""
+    places = (path, *list(path.absolute().parents)[:2])
+    return next((place for place in places if (place / 'log' / 'policy_node.yaml').exists()), path)
 
 
 def how_it_ran(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from resfit_bringup.clips import Clip, Clips
 from resfit_bringup.commands.bag.inspect import transitions_digest
-from resfit_bringup.commands.bag.replay import how_it_ran
+from resfit_bringup.commands.bag.replay import home_of, how_it_ran
 from resfit_bringup.pipeline import hash_bytes
 from resfit_bringup.progress import Progress
 from resfit_bringup.session_report import About, page
@@ -67,7 +67,7 @@ def write_report(path: Path, out: Path, videos: int = VIDEOS, task_given: str = 
 
         session = read_session(path, heard)
     task = known_task(session.task, task_given)
-    home = path.parent if path.name == 'episodes' else path
+    home = home_of(path)
     notes = left_out_note(session.left_out)
     clips = films(path, home, session, task, videos, notes)
     about = about_run(home, session, task, digest.hexdigest(), folders, notes)
