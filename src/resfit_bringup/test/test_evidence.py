@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -19,6 +20,7 @@ from sessions import add, cut_off, make_session
 from resfit_bringup import cli
 from resfit_bringup.charts import nice
 from resfit_bringup.clips import Clips, spread
+from resfit_bringup.stages import read_curve
 from resfit_learner.bags import read_log, read_records
 from resfit_learner.evaluation import newcombe, wilson
 from resfit_learner.replay_log import ReplayLog
@@ -32,6 +34,7 @@ from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
 
 TASK = load_task('woolly_ball')
+BROWSER = shutil.which('chromium') or shutil.which('google-chrome')
 
 
 @pytest.fixture(scope='module')
@@ -227,8 +230,32 @@ def test_an_aborted_episode_and_one_with_help_count_for_nobody(session: Path) ->
     base, residual = (read.rate(arm) for arm in Arm)
     assert base is not None and residual is not None and (base.n, residual.n) == (11, 11)
     assert [item.episode_id for item in read.episodes if item.helped] == [5]
+    assert len(read_curve(session).success) == 23, 'nor in the curve of a run'
 
 
 def test_a_place_that_cannot_be_written_is_named(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(['bag', 'report', str(session), '--out', '/nowhere/report.html']) == 2
     assert 'give a file in a folder that exists' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(BROWSER is None, reason='no Chromium on this machine')
+def test_in_a_browser_the_episodes_are_sorted_and_filtered(session: Path, tmp_path: Path) -> None:
+    text, _ = report(session, '--videos', '0')
+    act = """
+        const click = (name) => [...document.querySelectorAll('th button')].find((x) => x.textContent === name).click();
+        const seen = () => [...document.querySelectorAll('tbody tr[id]:not([hidden])')].map((x) => x.id).join(' ');
+        const told = [];
+        click('episode'); click('episode'); told.push(seen());
+        const kind = document.querySelector('select');
+        kind.value = 'corrected'; kind.dispatchEvent(new Event('input')); told.push(seen());
+        kind.value = 'all'; document.querySelector('input').value = 'person success';
+        kind.dispatchEvent(new Event('input')); told.push(document.querySelector('output').value);
+        document.title = told.join('|');
+    """
+    page = tmp_path / 'page.html'
+    page.write_text(text.replace('</body>', f'<script>{{{act}}}</script></body>'))
+    words = [str(BROWSER), '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={tmp_path}', '--dump-dom']
+    dumped = subprocess.run([*words, page.as_uri()], capture_output=True, text=True, timeout=60).stdout
+    down, corrected, said = re.search('<title>(.*)</title>', dumped)[1].split('|')  # type: ignore[index]
+    assert down.split() == [f'e{number}' for number in range(24, 0, -1)]
+    assert corrected.split() == ['e2', 'e1'] and said == '2 of 24 episodes'

@@ -12,7 +12,6 @@ from time import monotonic
 
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 
 from resfit_learner.played import Played
@@ -22,11 +21,10 @@ from resfit_policy.convert import fill_step, read_step
 from resfit_policy.episode_log import Arm, Phase, StepRecord
 from resfit_policy.files import write_atomically
 from resfit_policy.health import Health, State
-from resfit_policy.ros import COMMAND, declare, param, run_node
+from resfit_policy.ros import COMMAND, PLAYED, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
 QUIET, LAST = 0.3, 4.0  # s without a message after which there is no more, and at most, at the end
-PLAYED = QoSProfile(depth=5000)  # not latched: a player's topics are not; deep, for it may play faster than this acts
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 
 from resfit_bringup.progress import Progress
 from resfit_learner.bags import EPISODE, REWARD, STEP, episode_folders, is_correction, read_raw
 from resfit_msgs.msg import EpisodeState, PolicyStep, Reward
+from resfit_policy.ros import PLAYED
 from resfit_policy.task import ConfigError
 
 KINDS = {STEP: PolicyStep, REWARD: Reward, EPISODE: EpisodeState}
@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rclpy.init(args=[])
     node = rclpy.create_node('bag_player', namespace=args.namespace)
     try:
-        qos = QoSProfile(depth=5000)
-        topics = {name: node.create_publisher(kind, f'{UNDER}/{name}', qos) for name, kind in KINDS.items()}
+        topics = {name: node.create_publisher(kind, f'{UNDER}/{name}', PLAYED) for name, kind in KINDS.items()}
         wait_for_listener(node, topics, args.wait)
         with Progress('play', len(folders), 'episodes') as progress:
             for done, folder in enumerate(folders, start=1):

@@ -178,7 +178,7 @@ def about_run(
         ('recipe', str(job.get('recipe', ''))),
         ('observation', str(job.get('observation', 'vision' if ran.get('vision') else ''))),
         ('objects', str(job.get('variant', ''))),
-        ('base', str(ran.get('base', '')) + hashed(home / 'base' / 'policy.safetensors')),
+        ('base', hashed(home / 'base' / 'policy.safetensors') or str(ran.get('base', ''))),
         ('weights', str(ran.get('weights', ''))),
         ('explored', '' if 'explore' not in ran else 'yes' if ran['explore'] else 'no'),
         ('versions that acted', span(session.versions)),
@@ -223,5 +223,5 @@ def newest(home: Path, session: Session) -> str:
 
 
 def hashed(file: Path) -> str:
-    """For a file that is there, its hash."""
-    return f' (sha256 {hash_bytes(file.read_bytes())})' if file.exists() else ''
+    """A file of the run by its hash; '' where it is not there."""
+    return f'{file.parent.name}/{file.name} (sha256 {hash_bytes(file.read_bytes())})' if file.exists() else ''
