@@ -243,12 +243,6 @@ def read_records(
             yield Record(record.episode.relabelled(labels[-1].success) if corrected else record.episode, labels)
 
 
-def left_out(directory: Path) -> list[Path]:
-    """Folders of a log that are none of its episodes: cut off while they were recorded, or moved aside as damaged."""
-    places = [place for end in ('partial', 'damaged') for place in (f'*.{end}', f'episodes/*.{end}')]
-    return sorted(folder for place in places for folder in directory.glob(place) if folder.is_dir())
-
-
 def is_correction(folder: Path) -> bool:
     """The entry only corrects an earlier episode's label."""
     return (folder / 'CORRECTION').exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resfit_learner.bags import Label, Record, left_out, read_records
+from resfit_learner.bags import Label, Record, read_records
 from resfit_learner.curve import Curve
 from resfit_learner.evaluation import Rate, newcombe, wilson
 from resfit_learner.reacting import versions_acted
@@ -131,6 +131,12 @@ def read_session(directory: Path, heard: Callable[[Episode], None] = lambda epis
         raise ConfigError(f'these are episodes of several tasks: {", ".join(sorted(tasks))}; keep one log per task')
     unfinished = [f'{folder} is unfinished or was moved aside' for folder in left_out(directory)]
     return Session(tasks.pop(), tuple(found), (*problems, *unfinished))
+
+
+def left_out(directory: Path) -> list[Path]:
+    """Folders of a log that are none of its episodes: cut off while they were recorded, or moved aside as damaged."""
+    places = [place for end in ('partial', 'damaged') for place in (f'*.{end}', f'episodes/*.{end}')]
+    return sorted(folder for place in places for folder in directory.glob(place) if folder.is_dir())
 
 
 def telling(session: Session, failures: int) -> list[Facts]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from resfit_learner.bags import left_out, read_log
+from resfit_learner.bags import read_log
 from resfit_learner.config import LearnerConfig
+from resfit_learner.session import left_out
 from resfit_learner.transitions import build_transitions
 from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.task import ConfigError
