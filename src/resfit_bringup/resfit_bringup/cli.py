@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # before numpy: in many small operations threads are in each other's way
+
 from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError
 
@@ -24,7 +26,8 @@ COMMANDS = {
     'evaluate': 'base against base + residual on the same starts, interleaved',
     'ab': 'base against base + residual on the graph, blind: who labels is not told which acts',
     'label': 'label, correct, abort and stop with keys, beside a running graph',
-    'bag': 'bags as evidence: inspect, replay',
+    'bag': 'bags as evidence: inspect, replay; to and from LeRobot datasets',
+    'reward': 'an image classifier as the source of success: train, test',
 }
 PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it
 
@@ -82,8 +85,7 @@ def add_verbs(
         verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.')
         if name != chosen:
             continue
-        os.environ.setdefault('OMP_NUM_THREADS', '1')  # many small operations: threads would only get in the way
-        module = importlib.import_module(f'{package}.{name}')
+        module = importlib.import_module(f'{package}.{name.replace("-", "_")}')
         if hasattr(module, 'COMMANDS'):
             add_verbs(verb, f'{dest} {name}', module.__name__, module.COMMANDS, words[words.index(name) + 1 :])
             continue

@@ -56,8 +56,11 @@ class Options:
     lockstep: bool = True  # hardware direct only: as fast as it goes; False is real time
     variant: str = 'unseen'  # simulation only: which objects
     vision: bool = False
+    classifier: str = ''  # file of "resfit reward train": judges success by the cameras, in doubt an operator does
     params_file: str = ''  # ROS parameter YAML that overrides the graph's
     rviz: bool = False
+    web: bool = False  # serve the operator's page
+    web_address: str = '127.0.0.1'  # where; any other one asks for a token
     record: bool = False  # also record all topics with ros2 bag
     max_steps: int = 0
     max_episodes: int = 0
@@ -71,6 +74,8 @@ class Options:
             raise ConfigError('controller and urdf are for ros2_control: choose hardware mock, sim or robot')
         if self.params_file and not Path(self.params_file).is_file():
             raise ConfigError(f'params_file {self.params_file} does not exist')
+        if self.classifier and not Path(self.classifier).is_file():
+            raise ConfigError(f'classifier {self.classifier} does not exist: train one with "resfit reward train"')
         if self.rviz and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
             raise ConfigError(
                 'rviz needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set: leave rviz out, or run it on '
@@ -183,7 +188,7 @@ def _reward(options: Options, *, arms: str, max_backlog: int = 0, blind: bool = 
         'seed': options.seed,
         'arms': arms,
         'blind': blind,
-        'success_source': 'sim' if options.simulated else 'operator',
+        'success_source': 'classifier' if options.classifier else 'sim' if options.simulated else 'operator',
         'reset': 'sim' if options.simulated else 'operator',
         'max_steps': options.max_steps,
         'max_episodes': options.max_episodes,
@@ -202,7 +207,8 @@ def _body(options: Options) -> tuple[Process, ...]:
     lockstep, with_manager = options.in_lockstep, options.hardware != 'direct'
     processes: list[Process] = []
     if options.simulated:
-        cameras = options.vision or options.rviz  # what RViz shows is drawn, whether the policy looks or not
+        # Drawn for whoever looks: policy, RViz, the page, the classifier.
+        cameras = options.vision or options.rviz or options.web or bool(options.classifier)
         parameters = {'task': options.task, 'variant': options.variant, 'vision': cameras, 'lockstep': lockstep}
         parameters['ros2_control'] = with_manager
         processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
@@ -216,8 +222,17 @@ def _body(options: Options) -> tuple[Process, ...]:
     streamer = {'task': options.task, 'lockstep': lockstep, 'autostart': True}
     streamer |= {'controller': options.controller, 'commands': CONTROLLERS[options.controller]}
     processes.append(Process('resfit_policy', 'streamer_node', 'streamer_node', streamer))
+    if options.classifier:
+        judge = {'task': options.task, 'classifier': options.classifier}
+        processes.append(
+            Process('resfit_policy', 'classifier_node', 'classifier_node', judge, respawn=True, essential=False)
+        )
     if options.rviz:
         processes += watching(options)
+    if options.web:
+        parameters = {'task': options.task, 'address': options.web_address}
+        parameters |= {'base_successes': options.base_successes, 'base_episodes': options.base_episodes}
+        processes.append(Process('resfit_policy', 'web_node', 'web_node', parameters, essential=False))
     if options.record:
         arguments = ('bag', 'record', '--all', '--storage', 'mcap', '--output', str(options.run_dir / 'bag'))
         processes.append(Process('', 'ros2', 'bag', arguments=arguments, essential=False))

@@ -16,7 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PARTS = {'resfit_policy.policy_node': ('resfit_policy.guard',)}  # modules that make interfaces for a node
+PARTS = {  # modules that make interfaces for a node
+    'resfit_policy.policy_node': ('resfit_policy.guard',),
+    'resfit_policy.reward_node': ('resfit_policy.operators',),
+}
 PACKAGES = ('resfit_policy', 'resfit_learner', 'resfit_sim')
 CALLS = {
     'create_publisher': 'publishes',

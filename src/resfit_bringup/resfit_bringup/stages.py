@@ -22,11 +22,19 @@ def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
     """What the commands that start the graph have in common."""
     parser.add_argument('--namespace', default='', help='ROS namespace of all nodes and topics')
     parser.add_argument('--rviz', action='store_true', help='show robot, objects and episodes in RViz')
+    parser.add_argument(
+        '--web',
+        nargs='?',
+        const='127.0.0.1',
+        metavar='ADDRESS',
+        help="serve the operator's page; 0.0.0.0 for all of the network, with a token (see web_node.log)",
+    )
 
 
 def graph_options(args: argparse.Namespace) -> dict[str, Any]:
     """Options of the graph from ``add_graph_arguments``. Raises ConfigError where they cannot be met."""
-    given = {'namespace': args.namespace, 'rviz': args.rviz}
+    given = {'namespace': args.namespace, 'rviz': args.rviz, 'web': args.web is not None}
+    given |= {'web_address': args.web} if args.web else {}
     Options(run_dir=Path(), task=args.task, **given)
     return given
 

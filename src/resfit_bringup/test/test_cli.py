@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 from resfit_bringup import cli
+from resfit_bringup.commands.bag import COMMANDS as BAG_VERBS
+from resfit_bringup.commands.bag.inspect import transitions_digest
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import record_demonstrations
 from resfit_learner.bags import read_log
+from resfit_learner.export import append_episode, write_episode
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
+from resfit_policy.episode_log import Phase
 from resfit_policy.task import ConfigError, load_task
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
@@ -48,10 +53,10 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return errors[0]
 
 
-@pytest.mark.parametrize('command', sorted(cli.COMMANDS))
+@pytest.mark.parametrize('command', sorted({*cli.COMMANDS, *(f'bag {verb}' for verb in BAG_VERBS)} - {'bag'}))
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.main([command, '--help'])
+        cli.main([*command.split(), '--help'])
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert all(option in said for option in ('--task', '--seed', '--json'))
@@ -144,6 +149,70 @@ def test_a_replay_is_equal_to_the_bit_or_says_where_it_is_not(
     narrow = tmp_path / 'actor.safetensors'
     narrow.write_bytes(pack_actor(ResidualActor(ActorConfig(30, 29, 2, (8,))), Exploration(), 1))
     assert 'state of 30' in failed(capsys, 'bag', 'replay', demonstrations, '--weights', narrow)
+
+
+def test_policies_that_were_not_run_are_estimated_or_refused(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert '4 usable episodes with 4 successes' in failed(capsys, 'bag', 'evaluate', demonstrations)
+    log, shown = tmp_path / 'log', list(read_log(demonstrations))
+    for index in range(24):  # as if a base had acted alone, and each demonstrator won and lost by turns
+        episode = replace(shown[index % 4].relabelled(index % 2 == 0), episode_id=index + 1)
+        write_episode(log / f'{index + 1:06d}-{index + 1:06d}', episode)
+    assert 'no checkpoints: give --weights' in failed(capsys, 'bag', 'evaluate', log)
+    actor = tmp_path / 'actor.safetensors'
+    size = shown[0].seen.shape[1] - 1
+    actor.write_bytes(pack_actor(ResidualActor(ActorConfig(size, 29, 2, (8,))), Exploration(), 7))
+    out = tmp_path / 'out.json'
+    assert cli.main(['bag', 'evaluate', str(log), '--weights', str(actor), '--json', str(out)]) == 0
+    policies = json.loads(out.read_text())['policies']
+    assert policies['base alone']['happened']['n'] == 24
+    assert policies['base alone']['fitted'] == policies[str(actor)]['fitted']  # it corrects nothing yet
+    assert policies[str(actor)]['newer']
+    assert 'newer than every recorded episode' in capsys.readouterr().out
+    actor.write_bytes(pack_actor(ResidualActor(ActorConfig(30, 29, 2, (8,))), Exploration(), 7))
+    assert 'another task or observation' in failed(capsys, 'bag', 'evaluate', log, '--weights', actor)
+
+
+def test_a_log_goes_through_a_lerobot_dataset_to_the_bit(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, data, again = tmp_path / 'log', tmp_path / 'set', tmp_path / 'again'
+    log.mkdir()
+    episodes = list(read_log(demonstrations))
+    write_episode(log / '000001-000001', episodes[0])
+    write_episode(log / '000002-000002', replace(episodes[1], outcome=Phase.ABORTED, success=False))
+    write_episode(log / '000003-000003', episodes[2])
+    corrected = replace(episodes[2].relabelled(False), final=True, outcome=Phase.FAILURE)  # a time-out, twice judged
+    append_episode(log, 4, replace(corrected, episode_id=4))
+    kept, out = [item for item in read_log(log) if item.outcome != Phase.ABORTED], tmp_path / 'out.json'
+    assert cli.main(['bag', 'to-lerobot', str(log), '--out', str(data), '--json', str(out)]) == 0
+    assert json.loads(out.read_text())['aborted'] == 1 and '1 aborted ones left out' in capsys.readouterr().out
+    assert cli.main(['bag', 'from-lerobot', str(data), '--out', str(again), '--json', str(out)]) == 0
+    assert json.loads(out.read_text()) == {
+        'episodes': 3,
+        'successes': 2,
+        'steps': sum(item.length for item in kept),
+        'own': True,
+    }
+    read = list(read_log(again))
+    assert [transitions_digest(item) for item in read] == [transitions_digest(item) for item in kept]
+    assert [(item.episode_id, item.outcome, item.seed) for item in read] == [
+        (item.episode_id, item.outcome, item.seed) for item in kept
+    ]
+    job = tmp_path / 'job.yaml'
+    job.write_text('bc: {steps: 2, hidden: [8]}\n')
+    base = ['--out', str(tmp_path / 'base'), '--job', str(job)]
+    assert cli.main(['bc', '--demos', str(again), *base]) == 0
+    write_episode(tmp_path / 'aborted', replace(episodes[1], outcome=Phase.ABORTED, success=False))
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob('*'))
+    assert 'set already exists' in failed(capsys, 'bag', 'to-lerobot', log, '--out', data)
+    assert 'again already exists' in failed(capsys, 'bag', 'from-lerobot', data, '--out', again)
+    assert 'not aborted' in failed(capsys, 'bag', 'to-lerobot', tmp_path / 'aborted', '--out', tmp_path / 'new')
+    assert 'labels of its own' in failed(
+        capsys, 'bag', 'from-lerobot', data, '--out', tmp_path / 'new', '--success', 'all'
+    )
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob('*')) == before  # and nothing is left behind
 
 
 def test_in_process_bags_hold_the_episode_to_the_bit(demonstrations: Path) -> None:

@@ -94,6 +94,26 @@ def test_rviz_without_a_display_is_one_clear_error(monkeypatch: pytest.MonkeyPat
     assert all('rviz2' in {process.name for process in graph.processes} for graph in graphs(rviz=True))
 
 
+def test_the_operators_page_shows_cameras_and_compares_with_the_base_that_was_counted() -> None:
+    for graph in graphs(web=True, web_address='0.0.0.0', base_successes=12, base_episodes=50):
+        page = graph.named('web_node')
+        assert page.parameters['address'] == '0.0.0.0' and not page.essential
+        assert (page.parameters['base_successes'], page.parameters['base_episodes']) == (12, 50)
+        assert graph.named('sim_node').parameters['vision'] and not graph.named('policy_node').parameters['vision']
+    assert all('web_node' not in {process.name for process in graph.processes} for graph in graphs())
+
+
+@pytest.mark.parametrize('hardware', ['direct', 'robot'])
+def test_a_classifier_judges_in_place_of_oracle_and_operator_with_the_cameras_on(tmp_path: Path, hardware: str) -> None:
+    file = tmp_path / 'classifier.safetensors'
+    file.touch()
+    for graph in graphs(hardware=hardware, classifier=str(file)):
+        assert graph.named('classifier_node').parameters['classifier'] == str(file)
+        assert graph.named('reward_node').parameters['success_source'] == 'classifier'
+        if hardware == 'direct':
+            assert graph.named('sim_node').parameters['vision'] is True
+
+
 def test_simulation_and_streamer_speak_the_position_controllers_topic() -> None:
     for module in ('resfit_policy.streamer_node', 'resfit_sim.sim_node'):
         table = importlib.import_module(module).Parameters
@@ -114,6 +134,7 @@ def test_parameters_travel_by_file_so_that_no_text_is_taken_for_a_number(tmp_pat
         {'hardware': 'gazebo'},
         {'task': 'no_such_task'},
         {'params_file': '/nowhere.yaml'},
+        {'classifier': '/nowhere.safetensors'},
         {'controller': 'effort', 'hardware': 'mock'},
         {'controller': 'trajectory'},
         {'urdf': '/arm.urdf'},

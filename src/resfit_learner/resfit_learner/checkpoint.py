@@ -19,9 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from resfit_learner.learner import Counters, Learner
+from resfit_learner.config import LearnerConfig
+from resfit_learner.learner import Counters, Learner, make_critic
+from resfit_learner.networks import EnsembleCritic
+from resfit_policy.actor import ResidualActor
 from resfit_policy.files import sync_folder, write_atomically
-from resfit_policy.task import ConfigError, read_json
+from resfit_policy.task import ConfigError, parse_config, read_json
 
 FORMAT = 'resfit-checkpoint-2'
 KEEP = 3
@@ -67,6 +70,19 @@ def latest_checkpoint(root: Path) -> Path | None:
     except OSError:
         return None
     return path if (path / 'learner.json').exists() else None
+
+
+def load_critic(folder: Path, actor: ResidualActor) -> EnsembleCritic:
+    """The critic alone of a checkpoint whose actor is ``actor``. Raises ConfigError where it is damaged."""
+    about = folder / 'learner.json'
+    critic = make_critic(parse_config(LearnerConfig, read_json(about)['config'], str(about)), actor.config)
+    try:
+        tensors = load((folder / 'learner.safetensors').read_bytes())
+        own = {name.removeprefix('critic.'): value for name, value in tensors.items() if name.startswith('critic.')}
+        critic.load_state_dict(own)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(f'{folder}: learner.safetensors does not hold the critic of its actor ({error})') from None
+    return critic
 
 
 def load_checkpoint(learner: Learner, folder: Path) -> None:

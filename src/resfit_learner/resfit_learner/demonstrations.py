@@ -42,7 +42,7 @@ def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
     if not any(episode.success for episode in demonstrations):
         raise ConfigError(f'none of the demonstrations is a success: {AGAIN}')
     for episode in demonstrations:
-        _check(task, episode)
+        check_demonstration(task, episode)
     actions = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
     state = np.concatenate([episode.state for episode in demonstrations])
     if not np.ptp(actions, 0).any():
@@ -53,7 +53,8 @@ def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
             raise ConfigError(f'the {name} never change in the demonstrations, so their source was silent: {AGAIN}')
 
 
-def _check(task: Task, episode: Episode) -> None:
+def check_demonstration(task: Task, episode: Episode) -> None:
+    """Raise ConfigError where one episode is of another task or robot."""
     name, actions = f'demonstration {episode.episode_id}', episode.executed_action[: episode.length]
     if episode.state.shape[1] != task.state_size or actions.shape[1] != task.action_size:
         raise ConfigError(
@@ -80,5 +81,5 @@ def _check(task: Task, episode: Episode) -> None:
         raise ConfigError(
             f'{name} asks {limits.name} for {actions[row, joint]:.2f} at step {row}, which starts at '
             f'{episode.state[0, joint]:.2f} and has limits of {limits.lower:.2f} to {limits.upper:.2f}: its joints are '
-            f'in another order than those of robot {robot.name}, or it is of another robot'
+            f'in another order than those of robot {robot.name}, or not in rad, or it is of another robot'
         )

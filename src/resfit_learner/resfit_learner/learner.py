@@ -22,10 +22,18 @@ from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
 from resfit_learner.transitions import build_transitions
-from resfit_policy.actor import Exploration, pack_actor
+from resfit_policy.actor import ActorConfig, Exploration, pack_actor
 from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
+
+
+def make_critic(config: LearnerConfig, shape: ActorConfig) -> EnsembleCritic:
+    """An untrained ensemble for the corrections of such an actor."""
+    bins = config.bins if config.critic_loss == 'hl_gauss' else 1
+    return EnsembleCritic(
+        shape.input_size, shape.latent_size, config.heads, config.critic_hidden, config.layer_norm, bins
+    )
 
 
 @dataclass
@@ -58,14 +66,7 @@ class Learner:
         self._steps: dict[int, int] = {}  # length of each ingested episode
 
         self.actor = make_actor(config, task, demonstrations)
-        self.critic = EnsembleCritic(
-            self.actor.config.input_size,
-            self.actor.config.latent_size,
-            config.heads,
-            config.critic_hidden,
-            config.layer_norm,
-            config.bins if config.critic_loss == 'hl_gauss' else 1,
-        )
+        self.critic = make_critic(config, self.actor.config)
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
         self.target_actor.encoder = None  # the next features come from the encoder itself (paper's code: the same)
         self.acting = copy.deepcopy(self.actor)  # what the policy gets: the actor, or a running mean of it

@@ -155,7 +155,7 @@ class ReplayNode(Node):
         if entry is None or newest is None or reward.revision == 0:
             return
         record = self.record_of(entry)
-        reward.header, reward.step = record.reward.header, record.reward.step
+        reward.header.stamp, reward.step = record.reward.header.stamp, record.reward.step
         reward.revision = max(reward.revision, newest.revision + 1)
         stamp = stamp_ns(reward.header.stamp)
         messages = [

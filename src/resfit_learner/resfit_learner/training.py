@@ -14,7 +14,7 @@ from resfit_learner.learner import Counters, Learner
 from resfit_learner.method import Setup
 from resfit_learner.rollout import run_episode
 from resfit_policy.actor import unpack_actor
-from resfit_policy.episode_log import Arm
+from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError
 
@@ -35,6 +35,7 @@ class ResFiT:
             if setup.config.from_pixels(setup.task):
                 raise ConfigError('q_gate does not see images: set encoder to frozen, or leave q_gate out')
             self.runtime.gate = self.learner.gate
+        self.newest: Episode | None = None  # for who wants to keep them
         self._env, self._first_start = setup.make_env(), setup.first_start
         self._swap()
 
@@ -51,6 +52,7 @@ class ResFiT:
             self.learner.update()
         self._swap()
         self.curve.add(episode)
+        self.newest = episode
 
     def tensors(self) -> dict[str, Tensor]:
         buffer = self.learner.online.tensors()

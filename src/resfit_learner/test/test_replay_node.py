@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resfit_learner.bags import read_log
+from resfit_learner.bags import REWARD, read_log, read_messages
 from resfit_msgs.msg import EpisodeState, PolicyStep, ReplayStatus, Reward
 from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.convert import read_episode_messages, set_stamp, to_array
@@ -50,10 +50,10 @@ class Run:
         message = EpisodeState(episode_id=episode_id, task=TASK.name, phase=phase, step=length)
         self.episode.publish(message)
 
-    def reward(self, episode_id: int, length: int, success: bool, revision: int = 0) -> None:
-        self.rewards.publish(
-            Reward(episode_id=episode_id, step=length - 1, success=success, revision=revision, confidence=1.0)
-        )
+    def reward(self, episode_id: int, length: int, success: bool, revision: int = 0, operator: str = '') -> None:
+        message = Reward(episode_id=episode_id, step=length - 1, success=success, revision=revision, confidence=1.0)
+        message.header.frame_id = operator
+        self.rewards.publish(message)
 
     def play(self, episode_id: int, length: int, success: bool = False) -> None:
         sequence = self.status[-1].sequence
@@ -97,7 +97,7 @@ def test_episodes_are_recorded_served_and_corrected(tmp_path: Path, run: Run) ->
         assert [item.step for item in second.steps] == [0, 1, 2, 3] and second.reward.success
         assert [item.sequence for item in run.fetch(1)] == [2] and not run.fetch(2)
 
-        run.reward(1, 5, True, revision=1)
+        run.reward(1, 5, True, revision=1, operator='ana')
         run.probe.until(lambda: run.status[-1].sequence == 3, what='the correction')
         corrected = run.fetch(2)[0]
         assert corrected.episode.episode_id == 1 and corrected.reward.success and len(corrected.steps) == 6
@@ -105,6 +105,9 @@ def test_episodes_are_recorded_served_and_corrected(tmp_path: Path, run: Run) ->
         assert node.end() == 0 and 'Traceback' not in node.output
     bags = list(read_log(tmp_path / 'run'))
     assert [(item.length, item.success) for item in bags] == [(5, True), (4, True)]
+    label = read_messages(tmp_path / 'run' / 'episodes' / '000003-000001')[REWARD][-1]
+    assert (label.header.frame_id, label.revision, label.success) == ('ana', 1, True)
+    assert label.header.stamp.nanosec == first.reward.header.stamp.nanosec
     live = read_episode_messages(corrected.episode, corrected.reward, list(corrected.steps))
     assert live.state.tobytes() == bags[0].state.tobytes()
     assert live.executed_action.tobytes() == bags[0].executed_action.tobytes()

@@ -16,17 +16,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, parse_config
+from resfit_policy.tensors import fill, read_tensors
 from resfit_policy.vision import ImageEncoder
 
 FORMAT = 'resfit-actor-3'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
-MAX_BYTES = 64 * 1024 * 1024  # a weights message larger than this is refused unread
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -184,16 +183,7 @@ def unpack_actor(data: bytes) -> tuple[ResidualActor, Exploration, int]:
 
     Raises ConfigError for anything else: too large, truncated, another format, shape or dtype, not finite.
     """
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f'weights of {len(data)} bytes are larger than the {MAX_BYTES} allowed')
-    try:
-        header_size = int.from_bytes(data[:8], 'little')
-        metadata = json.loads(data[8 : 8 + header_size])['__metadata__']
-        tensors = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f'weights are not a whole safetensors file: {error}') from None
-    if metadata.get('format') != FORMAT:
-        raise ConfigError(f'weights have format {metadata.get("format")!r}, this version reads {FORMAT!r}')
+    tensors, metadata = read_tensors(data, FORMAT, 'weights')
     try:
         config = parse_config(ActorConfig, json.loads(metadata['config']), 'weights metadata')
         exploration = parse_config(Exploration, json.loads(metadata['exploration']), 'weights metadata')
@@ -201,16 +191,5 @@ def unpack_actor(data: bytes) -> tuple[ResidualActor, Exploration, int]:
     except (KeyError, ValueError) as error:
         raise ConfigError(f'weights metadata is incomplete: {error}') from None
     actor = ResidualActor(config)
-    wanted = actor.state_dict()
-    if set(wanted) != set(tensors):
-        raise ConfigError(f'weights are of another architecture: {sorted(set(wanted) ^ set(tensors))}')
-    for name, value in wanted.items():
-        got = tensors[name]
-        if got.shape != value.shape or got.dtype != value.dtype:
-            raise ConfigError(
-                f'{name}: expected {tuple(value.shape)} {value.dtype}, got {tuple(got.shape)} {got.dtype}'
-            )
-        if not torch.isfinite(got).all():
-            raise ConfigError(f'{name} holds values that are not finite')
-    actor.load_state_dict(tensors)
+    fill(actor, tensors, 'weights')
     return actor.eval(), exploration, version

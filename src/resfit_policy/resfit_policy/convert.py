@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resfit_policy.episode_log import Arm, Episode, Flag, Phase, StepRecord, build_episode
+from resfit_policy.labels import Label
 from resfit_policy.observation import NO_IMAGES, Float
 
 try:
@@ -48,11 +49,7 @@ def image_to_rgb(message: Any, size: int) -> NDArray[np.uint8]:
 
     Raises ValueError for another encoding than those of ENCODINGS, or a wrong data length.
     """
-    if message.encoding not in ENCODINGS:
-        raise ValueError(f'image encoding "{message.encoding}" is not one of {", ".join(ENCODINGS)}')
-    channels = ENCODINGS[message.encoding][0]
-    if len(message.data) != message.height * message.step or message.step < message.width * channels:
-        raise ValueError(f'image of {message.width} x {message.height} has {len(message.data)} bytes')
+    channels = check_image(message)
     if CvBridge is None or message.step % channels:  # cv_bridge takes every row for whole pixels
         image: NDArray[Any] = unpack_image(message)
     else:
@@ -60,6 +57,27 @@ def image_to_rgb(message: Any, size: int) -> NDArray[np.uint8]:
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(image, np.uint8)
+
+
+def image_to_jpeg(message: Any, width: int, quality: int = 80) -> bytes:
+    """sensor_msgs/Image -> JPEG of at most ``width`` pixels. Raises ValueError as ``image_to_rgb`` does."""
+    check_image(message)
+    image = cv2.cvtColor(unpack_image(message), cv2.COLOR_RGB2BGR)
+    if message.width > width:
+        height = max(1, round(message.height * width / message.width))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1])
+
+
+def check_image(message: Any) -> int:
+    """Channels of an image. Raises ValueError for an encoding that is not in ENCODINGS, or a wrong data length."""
+    if message.encoding not in ENCODINGS:
+        raise ValueError(f'image encoding "{message.encoding}" is not one of {", ".join(ENCODINGS)}')
+    channels = ENCODINGS[message.encoding][0]
+    size = len(message.data)
+    if not size or size != message.height * message.step or message.step < message.width * channels:
+        raise ValueError(f'image of {message.width} x {message.height} has {size} bytes')
+    return channels
 
 
 def unpack_image(message: Any) -> NDArray[np.uint8]:
@@ -88,6 +106,15 @@ def fill_step(message: Any, episode_id: int, record: StepRecord, ages: list[floa
     message.ages = array.array('f', ages)
     message.compute_ms = float(record.compute_ms)
     message.chunk_age = record.chunk_age
+    return message
+
+
+def fill_reward(message: Any, label: Label) -> Any:
+    """Write a label into a Reward message and return it; frame_id is the name of the operator who gave it, if any."""
+    message.episode_id, message.step, message.success = label.episode_id, label.step, label.success
+    message.source, message.confidence, message.revision = int(label.source), label.confidence, label.revision
+    message.header.frame_id = label.operator
+    set_stamp(message.header.stamp, label.stamp)
     return message
 
 

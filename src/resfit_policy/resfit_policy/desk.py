@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from resfit_msgs.msg import EpisodeState, Reward
@@ -30,6 +31,7 @@ class Desk:
         self.labels: dict[int, list[bool]] = {}  # of each episode since the desk was opened, oldest first
         node.create_subscription(EpisodeState, 'episode', self.on_episode, LATCHED)
         node.create_subscription(Reward, 'reward', self.on_reward, EVENT)
+        node.create_subscription(String, 'attention', self.on_attention, LATCHED)
         self.label = node.create_client(LabelEpisode, 'label')
         self.stop = node.create_client(SetBool, 'set_emergency_stop')
         self.triggers = {name: node.create_client(Trigger, name) for name in ('ready', 'abort')}
@@ -45,10 +47,20 @@ class Desk:
         if message.source != Reward.SCRIPT:  # that of an aborted episode is none
             self.labels.setdefault(message.episode_id, []).append(message.success)
 
-    def act(self, action: str) -> None:
-        """Do one of ``ACTIONS``. Raises ValueError for another."""
+    def on_attention(self, message: String) -> None:
+        """What an operator is asked for, '' for nothing."""
+        if message.data:
+            self.say(message.data)
+
+    def act(self, action: str, episode_id: int = 0) -> None:
+        """Do one of ``ACTIONS``; success and failure are of ``episode_id``, 0: the running one, or the newest over.
+
+        Raises ValueError for another action.
+        """
         if action in ('success', 'failure'):
-            self.call(self.label, LabelEpisode.Request(success=action == 'success', operator_name=self.operator))
+            request = LabelEpisode.Request(episode_id=episode_id, success=action == 'success')
+            request.operator_name = self.operator
+            self.call(self.label, request)
         elif action == 'undo':
             self.undo()
         elif action in ('stop', 'release'):

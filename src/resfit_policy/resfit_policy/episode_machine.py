@@ -3,6 +3,9 @@
 An episode of T executed steps ends at the observation after step T - 1. A verdict on that observation and
 the policy's word that it has seen it come from two processes in either order; both are waited for, so that
 the outcome and T depend on the stamps alone.
+
+Who judges may be unsure. At a time-out that makes the episode doubtful: it stays RUNNING, without a step to come, until
+an operator labels it.
 """
 
 from __future__ import annotations
@@ -61,6 +64,8 @@ class EpisodeMachine:
         self._final = False
         self._judged: tuple[int, Phase] | None = None  # stamp and outcome that only wait for the policy
         self._denied = -1  # ns, newest observation that was judged
+        self._sure = True  # of that
+        self.doubtful = False  # it timed out, and only an operator can say with what result
 
     @property
     def length(self) -> int:
@@ -75,14 +80,29 @@ class EpisodeMachine:
         """Observations from ``stamp`` ns on belong to the episode."""
         self.phase, self.begun = Phase.RUNNING, stamp
         self._stamps, self._final, self._judged, self._denied = [], False, None, -1
+        self._sure, self.doubtful = True, False
 
-    def on_verdict(self, stamp: int, success: bool) -> Outcome | None:
-        """An oracle's verdict on the observation at ``stamp``. The outcome, once there is one."""
-        if self.phase != Phase.RUNNING or stamp <= self.begun:
+    @property
+    def begun_to_act(self) -> bool:
+        """The policy has acted in this episode: what comes of it is its doing."""
+        return bool(self._stamps)
+
+    @property
+    def awaits_verdict(self) -> bool:
+        """The policy has seen its last observation, and nobody has judged it yet."""
+        return self.phase == Phase.RUNNING and self._final and self._judged is None and not self.doubtful
+
+    def on_verdict(self, stamp: int, success: bool, sure: bool = True) -> Outcome | None:
+        """A verdict of an oracle or a classifier on the observation at ``stamp``. The outcome, once there is one.
+
+        ``sure``: whether it would stand by a denial.
+        """
+        if self.phase != Phase.RUNNING or stamp <= self.begun or self.doubtful:
             return None
         if success and self._judged is None:
             self._judged = (stamp, Phase.SUCCESS)
-        self._denied = max(self._denied, stamp)
+        if stamp >= self._denied:
+            self._denied, self._sure = stamp, sure
         return self._decide()
 
     def on_step(self, episode_id: int, stamp: int, step: int, final: bool) -> Outcome | None:
@@ -94,11 +114,23 @@ class EpisodeMachine:
             self._final = final
         return self._decide()
 
-    def on_label(self, success: bool) -> None:
-        """An operator ends the running episode; it ends at the next observation."""
-        if self.phase == Phase.RUNNING and self._judged is None:
-            now = self._stamps[-1] if self._stamps else self.begun
-            self._judged = (now + 1, Phase.SUCCESS if success else Phase.FAILURE)
+    def on_label(self, success: bool) -> Outcome | None:
+        """An operator ends the running episode at its next observation; the outcome where none is to come.
+
+        The newest label wins, over a verdict that only waits for the policy, too.
+        """
+        if self.phase != Phase.RUNNING:
+            return None
+        if self._final and not success:  # it ran to its end all the same, and a time-out bootstraps
+            return self._end(Outcome(Phase.TIMEOUT, self.length, self._stamps[-1]))
+        now = self._stamps[-1] if self._stamps else self.begun
+        ends = now + 1 if self._judged is None else self._judged[0]
+        self._judged = (ends, Phase.SUCCESS if success else Phase.FAILURE)
+        return self._decide() if self._final else None
+
+    def doubt(self) -> None:
+        """Nobody judges the last observation any more: an operator must."""
+        self.doubtful = self.awaits_verdict
 
     def abort(self) -> Outcome:
         """End the episode without a result; what there is of it is not learned from."""
@@ -115,10 +147,13 @@ class EpisodeMachine:
                 return self._end(Outcome(phase, self.length, self._stamps[-1]))
             if length == 0 and self._stamps:
                 self._judged = None  # before the policy's first step: not its doing
-        if self._final and not (self.needs_verdict and self._denied < self._stamps[-1]):
-            return self._end(Outcome(Phase.TIMEOUT, self.length, self._stamps[-1]))
-        return None
+        if not self._final or (self.needs_verdict and self._denied < self._stamps[-1]):
+            return None
+        if not self._sure:
+            self.doubt()
+            return None
+        return self._end(Outcome(Phase.TIMEOUT, self.length, self._stamps[-1]))
 
     def _end(self, outcome: Outcome) -> Outcome:
-        self.phase = outcome.phase
+        self.phase, self.doubtful = outcome.phase, False
         return outcome

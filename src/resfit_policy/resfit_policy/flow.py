@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 HEARTBEAT = 5.0  # s without news after which a learner counts as dead, and the robot goes on without it
 FIRST_WAIT = 120.0  # s that the first episode waits for a learner to come up
 LAST_WAIT = 60.0  # s without news that the end of a run waits for a learner to use the last episodes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a run is to record; 0 is no limit."""
+
+    episodes: int
+    steps: int  # executed
+
+    def reached(self, episodes: int, steps: int) -> bool:
+        """A log of so many episodes and steps holds all that was asked for."""
+        return bool((self.episodes and episodes >= self.episodes) or (self.steps and steps >= self.steps))
 
 
 class LearnerGate:

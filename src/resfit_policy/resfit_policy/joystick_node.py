@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
@@ -25,6 +26,7 @@ class Parameters:
     ready: int = param(7, 'button (start) that says that the scene is set')
     stop: int = param(5, 'button (RB) that stops the robot')
     release: int = param(-1, 'button that releases the emergency stop; none: only the service does')
+    quiet: float = param(2.0, 's without a message of the joystick, once heard, until it counts as unplugged')
 
 
 class JoystickNode(Node):
@@ -34,6 +36,7 @@ class JoystickNode(Node):
         super().__init__('joystick_node')
         self.parameters = parameters = declare(self, Parameters)
         self.actions = {getattr(parameters, action): action for action in ACTIONS if getattr(parameters, action) >= 0}
+        self.heard: float | None = None  # s, the newest message
         used = [getattr(parameters, action) for action in ACTIONS if getattr(parameters, action) >= 0]
         if len(used) != len(set(used)):
             raise ConfigError('two actions have the same button')
@@ -45,6 +48,7 @@ class JoystickNode(Node):
     def on_joy(self, message: Joy) -> None:
         """Act on the buttons that have just gone down."""
         self.health.saw('joy')
+        self.heard = monotonic()
         down = {place for place, value in enumerate(message.buttons) if value}
         for place in sorted(down - self.down):
             if place in self.actions:
@@ -57,7 +61,9 @@ class JoystickNode(Node):
 
     def state(self) -> State:
         """For ``diagnostics``."""
-        return '', self.desk.phase.name.lower(), {'buttons': len(self.actions)}
+        silent = self.heard is not None and monotonic() - self.heard > self.parameters.quiet
+        problem = 'the joystick fell silent: plug it in, or label with "resfit label"' if silent else ''
+        return problem, self.desk.phase.name.lower(), {'buttons': len(self.actions)}
 
 
 def main() -> None:

@@ -18,8 +18,11 @@ class Rate:
     high: float
 
 
-def wilson(successes: int, n: int) -> Rate:
-    """Wilson score interval. Raises ValueError unless 0 <= successes <= n and n > 0."""
+def wilson(successes: float, n: int) -> Rate:
+    """Wilson score interval; ``successes`` need not be whole where trials have weights.
+
+    Raises ValueError unless 0 <= successes <= n and n > 0.
+    """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f'{successes} successes of {n} trials')
     p = successes / n

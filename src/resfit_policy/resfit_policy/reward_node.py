@@ -11,19 +11,20 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import Bool
-from std_srvs.srv import Trigger
 
 from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
-from resfit_msgs.srv import LabelEpisode, ResetScene
-from resfit_policy.convert import set_stamp, stamp_ns
+from resfit_msgs.srv import ResetScene
+from resfit_policy.convert import fill_reward, set_stamp, stamp_ns
 from resfit_policy.episode_log import Flag, Phase
 from resfit_policy.episode_machine import EpisodeMachine, Outcome, schedule
-from resfit_policy.flow import LearnerGate
+from resfit_policy.flow import LearnerGate, Limits
 from resfit_policy.health import Health, State
+from resfit_policy.labels import Label, Labels, Source
+from resfit_policy.operators import STOP, Operators
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
-STOP = 'the emergency stop to be released: call set_emergency_stop with data: false'
+SOURCES = {'sim': Source.SIM, 'operator': Source.HUMAN, 'classifier': Source.CLASSIFIER}
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Parameters:
     seed: int = param(0, 'seed of the first episode; each further one adds 1')
     arms: str = param('residual', 'who acts: residual, base, or alternate (both on every seed, interleaved)')
     blind: bool = param(False, 'do not say who acts, so that who labels cannot know (topic episode has it, for nodes)')
-    success_source: str = param('sim', 'sim: the oracle topic decides; operator: service label decides')
+    success_source: str = param(
+        'sim', 'sim: topic oracle; operator: service label; classifier: topic classifier/verdict, and label in doubt'
+    )
     reset: str = param('sim', 'sim: service sim/reset; operator: service ready, called when the scene is set')
     max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit')
     max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit')
     max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait')
-    stall: float = param(15.0, 's of wall time without a policy step after which to abort')
+    stall: float = param(15.0, 's of wall time without a policy step until an episode is aborted')
     exit_when_done: bool = param(False, 'end the process when the limits are reached')
 
 
@@ -51,42 +54,43 @@ class RewardNode(Node):
         self.parameters = parameters = declare(self, Parameters)
         for name, allowed in (
             ('arms', ('residual', 'base', 'alternate')),
-            ('success_source', ('sim', 'operator')),
+            ('success_source', tuple(SOURCES)),
             ('reset', ('sim', 'operator')),
         ):
             if getattr(parameters, name) not in allowed:
                 raise ConfigError(f'parameter {name} must be one of {", ".join(allowed)}')
         self.task = load_task(parameters.task)
-        self.machine = EpisodeMachine(needs_verdict=parameters.success_source == 'sim')
+        self.source = SOURCES[parameters.success_source]
+        self.machine = EpisodeMachine(needs_verdict=self.source != Source.HUMAN)
         self.log: ReplayStatus | None = None
         self.gate = LearnerGate(parameters.max_backlog, monotonic())
+        self.limits = Limits(parameters.max_episodes, parameters.max_steps)
         self.given_id = 0  # highest episode id handed out
         self.progress = monotonic()
-        self.rewards: dict[int, Reward] = {}  # newest label of each episode of this session
-        self.newest = 0  # episode of the newest of them
-        self.aborted: set[int] = set()
+        self.labels = Labels()
+        self.confidence = 1.0  # of the newest verdict
         self.done_since = 0.0
-        self.stopped = False  # emergency stop
 
         self.health = Health(self, self.state, ('step', 'verdict', 'learner', 'replay'))
         self.states = self.create_publisher(EpisodeState, 'episode', LATCHED)
         self.reward = self.create_publisher(Reward, 'reward', EVENT)
-        if parameters.success_source == 'sim':
-            self.create_subscription(Reward, 'oracle', self.on_oracle, EVENT)
+        by_hand = parameters.reset == 'operator'
+        self.operators = Operators(self, self.machine, self.labels, by_hand, self.run, self.end, self.publish_label)
+        if self.source == Source.SIM:
+            self.create_subscription(Reward, 'oracle', self.on_verdict, EVENT)
+        elif self.source == Source.CLASSIFIER:
+            self.create_subscription(Reward, 'classifier/verdict', self.on_verdict, EVENT)
         self.create_subscription(PolicyStep, 'policy/step', self.on_step, LOG)
         self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
         self.create_subscription(LearnerStatus, 'learner/status', self.on_learner, LATCHED)
         self.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED)
-        self.create_service(LabelEpisode, 'label', self.on_label)
-        self.create_service(Trigger, 'ready', self.on_ready)
-        self.create_service(Trigger, 'abort', self.on_abort)
         self.reset_scene = self.create_client(ResetScene, 'sim/reset')
         self.create_timer(0.1, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.publish_state(self.get_clock().now().nanoseconds)
 
     def missing(self) -> str:
         """What an episode still needs, '' when it can begin."""
-        if self.stopped:
+        if self.operators.stopped:
             return STOP
         if self.log is None:
             return 'replay_node'
@@ -95,6 +99,8 @@ class RewardNode(Node):
             return 'policy_node'
         if not self.count_subscribers('target'):
             return 'streamer_node'
+        if self.source == Source.CLASSIFIER and not self.count_publishers('classifier/verdict'):
+            return 'classifier_node'
         if self.parameters.reset == 'sim' and not self.reset_scene.service_is_ready():
             return 'sim_node'
         if self.log.last_episode_id < self.given_id:
@@ -105,7 +111,13 @@ class RewardNode(Node):
         """Begin the next episode when nothing is missing; abort one that makes no progress."""
         silent = monotonic() - self.progress
         if self.machine.phase in (Phase.RUNNING, Phase.RESETTING):
-            if silent > self.parameters.stall and self.machine.phase == Phase.RUNNING:
+            if self.machine.doubtful:
+                return
+            if silent > self.parameters.stall and self.machine.awaits_verdict and self.source == Source.CLASSIFIER:
+                self.get_logger().error(f'no verdict of the classifier for {silent:.0f} s')
+                self.machine.doubt()
+                self.operators.ask()
+            elif silent > self.parameters.stall and self.machine.phase == Phase.RUNNING:
                 self.get_logger().error(f'no policy step for {silent:.0f} s: episode aborted')
                 self.end(self.machine.abort())
             elif silent > 2 * self.parameters.stall and self.parameters.reset == 'sim':
@@ -118,24 +130,15 @@ class RewardNode(Node):
                 self.get_logger().warning(f'waiting for {waits_for}')
                 self.progress = monotonic()
             return
-        if self.finished():
+        assert self.log is not None
+        if self.limits.reached(self.log.episodes, self.log.transitions):
             self.finish()
             return
-        assert self.log is not None
         self.given_id = max(self.given_id, self.log.last_episode_id) + 1
         start = schedule(self.log.episodes, self.parameters.seed, self.parameters.arms)  # type: ignore[arg-type]
         self.machine.reset(self.given_id, start)
         self.publish_state(self.get_clock().now().nanoseconds)
         self.request_reset()
-
-    def finished(self) -> bool:
-        """The log holds all that was asked for."""
-        limits, log = self.parameters, self.log
-        assert log is not None
-        return bool(
-            (limits.max_episodes and log.episodes >= limits.max_episodes)
-            or (limits.max_steps and log.transitions >= limits.max_steps)
-        )
 
     def finish(self) -> None:
         """Be IDLE; end the process, if asked to, once the learner has used everything."""
@@ -158,39 +161,20 @@ class RewardNode(Node):
     def on_reset(self, episode_id: int, future: Any) -> None:
         """The scene is set: run."""
         response = future.result()
-        if self.stopped or self.machine.phase != Phase.RESETTING or episode_id != self.machine.episode_id:
+        if self.operators.stopped or self.machine.phase != Phase.RESETTING or episode_id != self.machine.episode_id:
             return
         if response is None or not response.success:
             self.get_logger().error(f'sim/reset failed: {response.message if response else "no answer"}')
             return
         self.run(stamp_ns(response.stamp))
 
-    def on_ready(self, request: Any, response: Any) -> Any:
-        """The operator has set the scene."""
-        asked_for = self.parameters.reset == 'operator' and self.machine.phase == Phase.RESETTING
-        response.success = asked_for and not self.stopped
-        response.message = 'running' if response.success else f'not asked for: {self.machine.phase.name}'
-        if asked_for and self.stopped:
-            response.message = f'waiting for {STOP}'
-        if response.success:
-            self.run(self.get_clock().now().nanoseconds)
-        return response
-
-    def on_abort(self, request: Any, response: Any) -> Any:
-        """The operator ends the running episode without a result: nothing is learned from it."""
-        response.success = self.machine.phase == Phase.RUNNING
-        response.message = f'episode {self.machine.episode_id} is aborted' if response.success else 'no episode runs'
-        if response.success:
-            self.end(self.machine.abort())
-        return response
-
     def on_stop(self, message: Bool) -> None:
         """An emergency stop ends the episode without a result; the next one waits for the release."""
-        if message.data and not self.stopped and self.machine.phase == Phase.RUNNING:
+        if message.data and not self.operators.stopped and self.machine.phase == Phase.RUNNING:
             self.get_logger().error('emergency stop: episode aborted')
             self.end(self.machine.abort())
-        self.stopped = message.data
-        if not self.stopped and self.machine.phase == Phase.RESETTING:
+        self.operators.stopped = message.data
+        if not self.operators.stopped and self.machine.phase == Phase.RESETTING:
             self.request_reset()
 
     def run(self, stamp: int) -> None:
@@ -199,70 +183,42 @@ class RewardNode(Node):
         self.machine.run(stamp)
         self.publish_state(stamp)
 
-    def on_oracle(self, message: Reward) -> None:
-        """A verdict of the simulation's oracle or a classifier."""
+    def on_verdict(self, message: Reward) -> None:
+        """A verdict of the simulation's oracle or of the classifier, whose denials in doubt have no confidence."""
         self.health.saw('verdict')
-        outcome = self.machine.on_verdict(stamp_ns(message.header.stamp), message.success)
-        if outcome:
-            self.end(outcome, message.source, message.confidence)
+        self.confidence, sure = message.confidence, self.source == Source.SIM or message.confidence > 0
+        self.end(self.machine.on_verdict(stamp_ns(message.header.stamp), message.success, sure))
 
     def on_step(self, message: PolicyStep) -> None:
         """The policy's progress."""
         self.health.saw('step')
         self.progress = monotonic()
-        final = bool(message.flags & Flag.FINAL)
-        stamp = stamp_ns(message.header.stamp)
-        outcome = self.machine.on_step(message.episode_id, stamp, message.step, final)
-        if outcome:
-            self.end(outcome, Reward.SIM if self.machine.needs_verdict else Reward.HUMAN)
+        stamp, final = stamp_ns(message.header.stamp), bool(message.flags & Flag.FINAL)
+        self.end(self.machine.on_step(message.episode_id, stamp, message.step, final))
 
-    def end(self, outcome: Outcome, source: int = Reward.SCRIPT, confidence: float = 1.0) -> None:
-        """Publish the label, then the closing state."""
+    def end(self, outcome: Outcome | None) -> None:
+        """Publish the labels, then the closing state, once there is an outcome."""
+        if outcome is None:
+            self.operators.ask()
+            return
         self.progress = monotonic()
-        success = outcome.phase == Phase.SUCCESS
-        reward = Reward(episode_id=self.machine.episode_id, step=max(outcome.length - 1, 0), success=success)
-        reward.source, reward.confidence = source, confidence
-        set_stamp(reward.header.stamp, outcome.stamp)
-        if outcome.phase == Phase.ABORTED:
-            self.aborted.add(reward.episode_id)
-        else:
-            self.rewards[reward.episode_id], self.newest = reward, reward.episode_id
-        self.reward.publish(reward)
+        episode_id, start = self.machine.episode_id, self.machine.start
+        for label in self.labels.close(episode_id, outcome, self.source, self.confidence):
+            self.publish_label(label)
         self.publish_state(outcome.stamp, outcome.length)
-        state = f'{outcome.phase.name}, {outcome.length} steps, seed {self.machine.start.seed}'
-        who = '' if self.parameters.blind else f' {self.machine.start.arm.name}'
-        self.get_logger().info(f'episode {reward.episode_id}{who}: {state}')
+        who = '' if self.parameters.blind else f' {start.arm.name}'
+        self.get_logger().info(
+            f'episode {episode_id}{who}: {outcome.phase.name}, {outcome.length} steps, seed {start.seed}'
+        )
 
-    def on_label(self, request: Any, response: Any) -> Any:
-        """An operator's label: ends the running episode, or corrects one that is over."""
-        running = self.machine.episode_id if self.machine.phase == Phase.RUNNING else 0
-        episode_id = request.episode_id or running or self.newest
-        if running and episode_id == running:
-            self.machine.on_label(request.success)
-            response.success, response.message = True, 'the episode ends at the next step'
-            return response
-        begun = max(self.newest, self.log.last_episode_id if self.log else 0)
-        waiting = self.machine.episode_id if self.machine.phase in (Phase.RUNNING, Phase.RESETTING) else 0
-        if episode_id in self.aborted:
-            response.message = f'episode {episode_id} was aborted: it has no result to label'
-        elif not 0 < episode_id <= begun or episode_id == waiting:
-            response.message = f'there is no episode {episode_id} that is over' if episode_id else 'none is over yet'
-        if response.message:
-            response.success = False
-            return response
-        old = self.rewards.get(episode_id, Reward(episode_id=episode_id))
-        reward = Reward(header=old.header, episode_id=episode_id, step=old.step, success=request.success)
-        reward.source, reward.confidence, reward.revision = Reward.HUMAN, 1.0, old.revision + 1
-        self.rewards[episode_id] = reward
-        self.reward.publish(reward)
-        response.success, response.revision = True, reward.revision
-        response.message = f'episode {episode_id} is now labelled by {request.operator_name or "an operator"}'
-        return response
+    def publish_label(self, label: Label) -> None:
+        """Publish a label as a Reward."""
+        self.reward.publish(fill_reward(Reward(), label))
 
     def on_replay(self, message: ReplayStatus) -> None:
         """The log has changed: perhaps the next episode can begin."""
         self.health.saw('replay')
-        self.log = message
+        self.log, self.operators.last = message, message.last_episode_id
         self.look()
 
     def on_learner(self, message: LearnerStatus) -> None:
@@ -273,8 +229,10 @@ class RewardNode(Node):
 
     def state(self) -> State:
         """For ``diagnostics``."""
-        lacks = '' if self.done_since or self.machine.phase in (Phase.RUNNING, Phase.RESETTING) else self.missing()
-        return lacks and f'waiting for {lacks}', self.machine.phase.name.lower(), {'episode': self.machine.episode_id}
+        busy = self.done_since or self.machine.phase in (Phase.RUNNING, Phase.RESETTING)
+        lacks = '' if busy else self.missing()
+        problem = self.operators.asked_for or (lacks and f'waiting for {lacks}')
+        return problem, self.machine.phase.name.lower(), {'episode': self.machine.episode_id}
 
     def publish_state(self, stamp: int, length: int = 0) -> None:
         """Publish the machine's state."""
@@ -284,6 +242,7 @@ class RewardNode(Node):
         message.arm, message.seed = int(machine.start.arm), machine.start.seed
         set_stamp(message.header.stamp, stamp)
         self.states.publish(message)
+        self.operators.ask()
 
 
 def main() -> None:

@@ -58,10 +58,12 @@ class Score:
             del closed[oldest]
             self._labels.pop(oldest, None)
 
+    def count(self, arm: Arm) -> tuple[int, int]:
+        """Successes, and episodes whose label is known, among the newest of an arm."""
+        known = [self._labels[item] for item in self._closed[arm] if item in self._labels]
+        return sum(known), len(known)
+
     def __str__(self) -> str:
-        parts = []
-        for arm, closed in self._closed.items():
-            known = [self._labels[item] for item in closed if item in self._labels]
-            if known:
-                parts.append(f'{arm.name.lower()} {sum(known)} of {len(known)}')
+        counts = {arm: self.count(arm) for arm in Arm}
+        parts = [f'{arm.name.lower()} {successes} of {n}' for arm, (successes, n) in counts.items() if n]
         return ', '.join(parts) or 'nothing yet'

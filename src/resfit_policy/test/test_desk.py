@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Joy
 from test_reward_node import Others
 
@@ -41,6 +42,7 @@ def test_a_desk_sets_labels_corrects_undoes_and_aborts(tmp_path: Path, probe: Pr
         desk.act('stop')
         assert 'nobody serves' in said[-1], 'there is no streamer here'
         others.phase(EpisodeState.RESETTING)
+        probe.until(lambda: 'set the scene, then say that it is ready' in said, what='what it is asked for')
         act('success', 'refused: none is over yet')
         act('undo', 'nothing to undo')
         act('ready', 'episode 1: running')
@@ -108,6 +110,28 @@ def test_a_button_acts_once_when_it_goes_down(tmp_path: Path, probe: Probe) -> N
         others.phase(EpisodeState.SUCCESS)
         probe.spin(0.3)
         assert [item.success for item in others.rewards] == [True], 'a button that is held is one label'
+
+
+def test_a_joystick_that_falls_silent_is_reported_and_one_that_comes_back_acts(tmp_path: Path, probe: Probe) -> None:
+    joystick = NodeProcess(tmp_path, 'resfit_policy', 'joystick_node', quiet=0.5)
+    with nodes(joystick, NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **OPERATOR)):
+        others, said = Others(probe), probe.listen(DiagnosticArray, 'diagnostics', 10)
+        buttons = probe.node.create_publisher(Joy, 'joy', SENSOR)
+
+        def problem() -> str:
+            mine = [item.status[0] for item in said if item.status[0].name == 'joystick_node']
+            return mine[-1].message if mine and mine[-1].level == DiagnosticStatus.WARN else ''
+
+        others.phase(EpisodeState.RESETTING)
+        probe.until(lambda: buttons.get_subscription_count() and 'resetting' in joystick.output)
+        probe.spin(1.2)
+        assert not problem(), 'there may be no joystick at all'
+        buttons.publish(Joy(buttons=[0] * 8))
+        probe.until(lambda: 'plug it in' in problem(), what='the warning')
+        for held in (1, 0):
+            buttons.publish(Joy(buttons=[0] * 7 + [held]))
+            probe.spin(0.1)
+        others.phase(EpisodeState.RUNNING)
 
 
 def test_two_actions_on_one_button_are_refused(tmp_path: Path) -> None:

@@ -73,6 +73,50 @@ def test_an_operator_ends_the_episode_at_the_next_observation(success: bool) -> 
     assert [(item.phase, item.length) for item in outcomes] == [(Phase.SUCCESS if success else Phase.FAILURE, 2)]
 
 
+def doubtful() -> EpisodeMachine:
+    machine = running()
+    assert not play(machine, [('step', 0, False), ('step', 1, False), ('step', 2, True)])
+    assert machine.awaits_verdict and machine.on_verdict(START + 2 * PERIOD, False, sure=False) is None
+    return machine
+
+
+@pytest.mark.parametrize(('success', 'phase'), [(True, Phase.SUCCESS), (False, Phase.TIMEOUT)])
+def test_a_doubtful_time_out_waits_for_the_operator_whatever_is_judged_later(success: bool, phase: Phase) -> None:
+    machine = doubtful()
+    assert machine.doubtful and machine.phase == Phase.RUNNING and not machine.awaits_verdict
+    for sure in (True, False):
+        assert machine.on_verdict(START + 3 * PERIOD, sure, sure) is None
+    assert machine.on_label(success) == Outcome(phase, 2, START + 2 * PERIOD)
+    assert not machine.doubtful
+
+
+def test_only_the_newest_verdict_makes_a_time_out_doubtful() -> None:
+    machine = running()
+    machine.on_verdict(START + PERIOD, False, sure=False)
+    play(machine, [('step', 0, False), ('step', 1, False), ('step', 2, True)])
+    assert play(machine, [('verdict', 2, False)]) == [Outcome(Phase.TIMEOUT, 2, START + 2 * PERIOD)]
+
+
+def test_who_is_silent_at_a_time_out_can_be_given_up() -> None:
+    machine = running()
+    machine.doubt()
+    assert not machine.doubtful, 'it still runs'
+    play(machine, [('step', 0, False), ('step', 1, True)])
+    machine.doubt()
+    assert machine.doubtful and machine.abort().phase == Phase.ABORTED
+    machine.reset(4, schedule(1, 5, 'residual'))
+    machine.run(START)
+    assert not machine.doubtful
+
+
+def test_the_newest_of_two_labels_wins_and_any_over_a_verdict() -> None:
+    machine = running()
+    play(machine, [('step', 0, False), ('step', 1, False), ('verdict', 2, True)])
+    for success in (True, False):
+        assert machine.on_label(success) is None
+    assert play(machine, [('step', 2, False)]) == [Outcome(Phase.FAILURE, 2, START + 2 * PERIOD)]
+
+
 def test_verdicts_on_the_start_and_on_other_episodes_do_not_count() -> None:
     machine = running()
     assert machine.on_verdict(START, True) is None
@@ -95,3 +139,23 @@ def test_alternating_arms_share_each_seed_and_the_order_varies() -> None:
     assert all(a.seed == b.seed and {a.arm, b.arm} == {Arm.BASE, Arm.RESIDUAL} for a, b in pairs)
     assert {a.arm for a, _ in pairs} == {Arm.BASE, Arm.RESIDUAL}
     assert [schedule(index, 7, 'residual').seed for index in range(3)] == [7, 8, 9]
+
+
+def test_the_newest_word_of_an_operator_counts_also_against_an_oracle() -> None:
+    for before in ([('verdict', 2, True)], []):
+        machine = running()
+        play(machine, [('step', 0, False), ('verdict', 1, False), ('step', 1, False), *before])
+        machine.on_label(True)
+        machine.on_label(False)
+        assert play(machine, [('step', 2, False)]) == [Outcome(Phase.FAILURE, 2, START + PERIOD + 1)]
+        assert machine.labelled
+        machine.run(START)
+        assert not machine.labelled
+
+
+def test_a_label_before_the_first_step_is_nobodys() -> None:
+    machine = running(needs_verdict=False)
+    machine.on_label(True)
+    assert machine.on_step(3, START + PERIOD, 0, False) is None
+    assert machine.on_step(3, START + 2 * PERIOD, 1, True) == Outcome(Phase.TIMEOUT, 1, START + 2 * PERIOD)
+    assert not machine.labelled

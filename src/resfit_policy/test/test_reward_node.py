@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from resfit_msgs.msg import EpisodeState, PolicyStep, ReplayStatus, Reward
-from resfit_msgs.srv import LabelEpisode
+from resfit_msgs.srv import LabelEpisode, ResetScene
 from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.ros import COMMAND, EVENT, LATCHED, LOG
 from resfit_policy.task import load_task
@@ -63,8 +64,9 @@ class Others:
         assert self.probe.call(Trigger, 'ready', Trigger.Request()).success
         return self.phase(EpisodeState.RUNNING)
 
-    def label(self, success: bool, episode_id: int = 0) -> LabelEpisode.Response:
-        return self.probe.call(LabelEpisode, 'label', LabelEpisode.Request(success=success, episode_id=episode_id))
+    def label(self, success: bool, episode_id: int = 0, operator: str = '') -> LabelEpisode.Response:
+        request = LabelEpisode.Request(success=success, episode_id=episode_id, operator_name=operator)
+        return self.probe.call(LabelEpisode, 'label', request)
 
 
 def test_an_operator_sets_the_scene_labels_and_corrects(tmp_path: Path, probe: Probe) -> None:
@@ -113,6 +115,107 @@ def test_an_operator_sets_the_scene_labels_and_corrects(tmp_path: Path, probe: P
         others.store(2, 1)
         assert others.phase(EpisodeState.IDLE)
         assert node.wait() == 0 and 'Traceback' not in node.output
+
+
+def test_two_operators_at_once_the_newest_wins_and_each_is_kept_by_name(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', reset='operator', success_source='operator')
+    with nodes(node):
+        others = Others(probe)
+        state = others.begin()
+        others.step(state, 0)
+        assert others.label(True, operator='ana').success and others.label(False, state.episode_id, 'bo').success
+        others.step(state, 1)
+        assert others.phase(EpisodeState.FAILURE).step == 1
+        assert others.label(False, operator='bo').revision == 2 and others.label(True, operator='ana').revision == 3
+        probe.until(lambda: len(others.rewards) == 4)
+    kept = [(item.header.frame_id, item.success, item.revision) for item in others.rewards]
+    assert kept == [('ana', True, 0), ('bo', False, 1), ('bo', False, 2), ('ana', True, 3)]
+    assert {item.step for item in others.rewards} == {0} and {item.source for item in others.rewards} == {Reward.HUMAN}
+
+
+def test_a_scene_that_nobody_asked_for_starts_nothing(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', reset='sim', success_source='operator')
+    with nodes(node):
+        others = Others(probe)
+        assert 'not asked for: IDLE' in probe.call(Trigger, 'ready', Trigger.Request()).message
+        probe.node.create_service(ResetScene, 'sim/reset', lambda request, response: response)  # and it fails
+        others.phase(EpisodeState.RESETTING)
+        answer = probe.call(Trigger, 'ready', Trigger.Request())
+        assert not answer.success and 'not asked for: RESETTING' in answer.message, 'the simulation sets the scene'
+        probe.spin(0.3)
+        assert others.states[-1].phase == EpisodeState.RESETTING
+
+
+class Judge:
+    """A classifier's word, and what the reward node asks of an operator."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.verdicts = probe.node.create_publisher(Reward, 'classifier/verdict', EVENT)
+        self.asked = probe.listen(String, 'attention', LATCHED)
+
+    def say(self, state: EpisodeState, step: int, success: bool, confidence: float) -> None:
+        message = Reward(success=success, confidence=confidence, source=Reward.CLASSIFIER)
+        set_stamp(message.header.stamp, stamp_ns(state.header.stamp) + step * TASK.period_ns)
+        self.verdicts.publish(message)
+
+
+def test_a_sure_classifier_labels_and_an_operator_who_corrects_it_wins(tmp_path: Path, probe: Probe) -> None:
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', reset='operator', success_source='classifier')
+    with nodes(node):
+        others = Others(probe)
+        others.phase(EpisodeState.IDLE)
+        probe.spin(0.5)
+        assert others.states[-1].phase == EpisodeState.IDLE, 'it began without a classifier'
+        judge = Judge(probe)
+        state = others.begin()
+        for step in range(3):
+            others.step(state, step)
+            judge.say(state, step, step == 2, 0.75)
+        assert others.phase(EpisodeState.SUCCESS).step == 2
+        probe.until(lambda: others.rewards)
+        label = others.rewards[0]
+        assert (label.success, label.source, label.confidence, label.step) == (True, Reward.CLASSIFIER, 0.75, 1)
+        assert others.label(False, operator='ana').revision == 1
+        probe.until(lambda: len(others.rewards) == 2)
+        corrected = others.rewards[1]
+        assert (corrected.success, corrected.source, corrected.confidence) == (False, Reward.HUMAN, 1.0)
+
+        others.store(1, 2)
+        state = others.begin()
+        others.step(state, 0)
+        others.step(state, 1, final=True)
+        judge.say(state, 1, False, 0.5)
+        others.phase(EpisodeState.TIMEOUT)
+        probe.until(lambda: len(others.rewards) == 3)
+        assert not others.rewards[2].success and others.rewards[2].source == Reward.CLASSIFIER
+
+
+@pytest.mark.parametrize('silent', [False, True])
+def test_in_doubt_it_waits_for_an_operator_and_says_so(silent: bool, tmp_path: Path, probe: Probe) -> None:
+    parameters = {'reset': 'operator', 'success_source': 'classifier', 'stall': 0.5}
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **parameters)
+    with nodes(node):
+        judge, others = Judge(probe), Others(probe)
+        problems = probe.listen(DiagnosticArray, 'diagnostics', 10)
+        state = others.begin()
+        others.step(state, 0)
+        judge.say(state, 0, False, 0.9)
+        others.step(state, 1, final=True)
+        if not silent:
+            judge.say(state, 1, False, 0.0)
+        probe.until(lambda: judge.asked and 'episode 1 is doubtful' in judge.asked[-1].data)
+        probe.until(lambda: problems and 'episode 1 is doubtful' in problems[-1].status[0].message)
+        judge.say(state, 2, True, 1.0)
+        probe.spin(1.5)
+        assert others.states[-1].phase == EpisodeState.RUNNING and not others.rewards, 'it decided by itself'
+        assert others.label(True, operator='ana').message == 'it is over: SUCCESS'
+        assert others.phase(EpisodeState.SUCCESS).step == 1
+        probe.until(lambda: others.rewards and not judge.asked[-1].data)
+        label = others.rewards[0]
+        assert (label.source, label.header.frame_id, label.step) == (Reward.HUMAN, 'ana', 0)
+        others.store(1, 1)
+        others.begin()
+        assert 'Traceback' not in node.output and 'episode aborted' not in node.output
 
 
 def test_an_aborted_episode_has_no_label_and_is_run_again(tmp_path: Path, probe: Probe) -> None:
