@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from resfit_learner.bags import Label
 from resfit_learner.session import SOURCES, Facts, Session
@@ -53,8 +54,8 @@ def history(labels: Sequence[Label]) -> str:
     found = []
     for label in labels:
         said = 'success' if label.success else 'failure'
-        source = SOURCES[label.source] if label.source < len(SOURCES) else f'source {label.source}'
+        source = label.operator or (SOURCES[label.source] if label.source < len(SOURCES) else f'source {label.source}')
         sure = f', {label.confidence:.0%} sure' if 0 < label.confidence < 1 else ''
         which = f', revision {label.revision}' if label.revision else ''
-        found.append(f'{said} <span class="small">({source}{sure}{which})</span>')
+        found.append(f'{said} <span class="small">({escape(source)}{sure}{which})</span>')
     return ' → '.join(found)

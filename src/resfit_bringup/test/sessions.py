@@ -32,6 +32,7 @@ def correct(log: ReplayLog, episode_id: int, success: bool, revision: int) -> No
     there = {topic: store.deserialize_cdr(data, TYPES[topic]) for topic, _, data in read_raw(log.path(entry))}
     reward = there[REWARD]
     reward.success, reward.revision, reward.source = success, revision, HUMAN
+    reward.operator_name = 'ana' if revision == 2 else ''
     raw = [(topic, 1, bytes(store.serialize_cdr(there[topic], TYPES[topic]))) for topic in (REWARD, EPISODE)]
     log.correct(episode_id, revision, success, raw)
 

@@ -85,7 +85,7 @@ def report(path: Path, *more: str) -> tuple[str, Reader]:
 def test_a_report_holds_every_episode_with_its_labels_and_every_rate_with_its_n(session: Path) -> None:
     text, read = report(session, '--videos', '0')
     assert sorted(read.rows) == sorted(f'e{number}' for number in range(1, 25))
-    assert 'failure (script) → success (person, revision 1) → failure (person, revision 2)' in read.rows['e1']
+    assert 'failure (script) → success (person, revision 1) → failure (ana, revision 2)' in read.rows['e1']
     assert 'failure (script) → success (person, revision 1)' in read.rows['e2'] and 'aborted' in read.rows['e8']
     assert '20 steps' in read.rows['e5']
     base = [item for item in read_log(session) if item.arm == Arm.BASE and item.episode_id != 8]

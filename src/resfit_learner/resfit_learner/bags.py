@@ -107,6 +107,7 @@ class Label:
     success: bool
     source: int  # Reward.source
     confidence: float  # [0, 1]
+    operator: str = ''  # who gave it, where a person did and said so
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ def read_record(folder: Path) -> Record:
 
 
 def _label(reward: Any) -> Label:
-    return Label(int(reward.revision), bool(reward.success), int(reward.source), float(reward.confidence))
+    about = int(reward.revision), bool(reward.success), int(reward.source), float(reward.confidence)
+    return Label(*about, str(reward.operator_name))
 
 
 def read_episode(folder: Path) -> Episode:
