@@ -28,8 +28,11 @@ TYPES = {
     REWARD: 'resfit_msgs/msg/Reward',
     EPISODE: 'resfit_msgs/msg/EpisodeState',
 }
-METADATA = 'metadata.yaml'
-ADDED = {'resfit_msgs/msg/PolicyStep': {'chunk_age': 0}}  # fields that older bags lack
+# fields that older bags lack
+ADDED: dict[str, dict[str, Any]] = {
+    TYPES[STEP]: {'chunk_age': 0},
+    TYPES[REWARD]: {'operator_name': ''},
+}
 DAMAGED = 'is damaged or not a bag of this package; remove it, or restore it from a copy'
 T = TypeVar('T')
 
@@ -181,8 +184,8 @@ def read_record(folder: Path) -> Record:
 
 
 def _label(reward: Any) -> Label:
-    about = int(reward.revision), bool(reward.success), int(reward.source), float(reward.confidence)
-    return Label(*about, str(reward.operator_name))
+    told = int(reward.revision), bool(reward.success), int(reward.source), float(reward.confidence)
+    return Label(*told, str(reward.operator_name))
 
 
 def read_episode(folder: Path) -> Episode:

@@ -87,5 +87,5 @@ def messages(episode: Episode, revision: int = 0) -> Iterator[tuple[str, int, by
             chunk_age=0,
         )
     yield made(EPISODE, last, phase=int(end), step=episode.length, **state)
-    label = {'success': episode.success, 'source': SCRIPT, 'confidence': 1.0, 'revision': revision}
+    label = {'success': episode.success, 'source': SCRIPT, 'confidence': 1.0, 'revision': revision, 'operator_name': ''}
     yield made(REWARD, last, episode_id=episode.episode_id, step=episode.length - 1, **label)

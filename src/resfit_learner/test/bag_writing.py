@@ -52,6 +52,7 @@ def reward_message(episode_id: int, length: int, success: bool, revision: int = 
         source=0,
         confidence=1.0,
         revision=revision,
+        operator_name='',
     )
 
 

@@ -52,7 +52,7 @@ class Run:
 
     def reward(self, episode_id: int, length: int, success: bool, revision: int = 0, operator: str = '') -> None:
         message = Reward(episode_id=episode_id, step=length - 1, success=success, revision=revision, confidence=1.0)
-        message.header.frame_id = operator
+        message.operator_name = operator
         self.rewards.publish(message)
 
     def play(self, episode_id: int, length: int, success: bool = False) -> None:
@@ -106,7 +106,7 @@ def test_episodes_are_recorded_served_and_corrected(tmp_path: Path, run: Run) ->
     bags = list(read_log(tmp_path / 'run'))
     assert [(item.length, item.success) for item in bags] == [(5, True), (4, True)]
     label = read_messages(tmp_path / 'run' / 'episodes' / '000003-000001')[REWARD][-1]
-    assert (label.header.frame_id, label.revision, label.success) == ('ana', 1, True)
+    assert (label.operator_name, label.revision, label.success) == ('ana', 1, True)
     assert label.header.stamp.nanosec == first.reward.header.stamp.nanosec
     live = read_episode_messages(corrected.episode, corrected.reward, list(corrected.steps))
     assert live.state.tobytes() == bags[0].state.tobytes()

@@ -110,10 +110,10 @@ def fill_step(message: Any, episode_id: int, record: StepRecord, ages: list[floa
 
 
 def fill_reward(message: Any, label: Label) -> Any:
-    """Write a label into a Reward message and return it; frame_id is the name of the operator who gave it, if any."""
+    """Write a label into a Reward message and return it."""
     message.episode_id, message.step, message.success = label.episode_id, label.step, label.success
     message.source, message.confidence, message.revision = int(label.source), label.confidence, label.revision
-    message.header.frame_id = label.operator
+    message.operator_name = label.operator
     set_stamp(message.header.stamp, label.stamp)
     return message
 

@@ -54,7 +54,7 @@ class PageState:
         source = SOURCES[min(int(message.source), len(SOURCES) - 1)]
         entry = self._entry(int(message.episode_id))
         entry['success'], entry['revision'] = bool(message.success), int(message.revision)
-        entry['by'] = str(message.header.frame_id) or source
+        entry['by'] = str(message.operator_name) or source
         self.score.label(int(message.episode_id), bool(message.success))
 
     def on_step(self, message: Any) -> None:

@@ -105,8 +105,10 @@ def test_a_button_acts_once_when_it_goes_down(tmp_path: Path, probe: Probe) -> N
         press(4)
         state = others.phase(EpisodeState.RUNNING)
         press(2)
-        for step in range(2):
-            others.step(state, step)
+        probe.until(lambda: 'the policy has not acted yet' in joystick.output, what='a refusal')
+        others.step(state, 0)
+        press(2)
+        others.step(state, 1)
         others.phase(EpisodeState.SUCCESS)
         probe.spin(0.3)
         assert [item.success for item in others.rewards] == [True], 'a button that is held is one label'

@@ -94,7 +94,7 @@ def test_labels_are_for_the_running_episode_or_the_newest_with_a_result_and_the_
     page.on_episode(EpisodeState(episode_id=newest, phase=EpisodeState.ABORTED))
     assert page.labelled() == newest - 1
     correction = Reward(episode_id=newest - 1, success=False, source=Reward.HUMAN, revision=1)
-    correction.header.frame_id = 'ana'
+    correction.operator_name = 'ana'
     page.on_reward(correction)
     view = page.view(0.0, blind=True, silent=[])
     assert [entry['id'] for entry in view['history']] == list(range(newest, newest - SHOWN, -1))

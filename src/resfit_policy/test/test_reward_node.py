@@ -128,7 +128,7 @@ def test_two_operators_at_once_the_newest_wins_and_each_is_kept_by_name(tmp_path
         assert others.phase(EpisodeState.FAILURE).step == 1
         assert others.label(False, operator='bo').revision == 2 and others.label(True, operator='ana').revision == 3
         probe.until(lambda: len(others.rewards) == 4)
-    kept = [(item.header.frame_id, item.success, item.revision) for item in others.rewards]
+    kept = [(item.operator_name, item.success, item.revision) for item in others.rewards]
     assert kept == [('ana', True, 0), ('bo', False, 1), ('bo', False, 2), ('ana', True, 3)]
     assert {item.step for item in others.rewards} == {0} and {item.source for item in others.rewards} == {Reward.HUMAN}
 
@@ -212,7 +212,7 @@ def test_in_doubt_it_waits_for_an_operator_and_says_so(silent: bool, tmp_path: P
         assert others.phase(EpisodeState.SUCCESS).step == 1
         probe.until(lambda: others.rewards and not judge.asked[-1].data)
         label = others.rewards[0]
-        assert (label.source, label.header.frame_id, label.step) == (Reward.HUMAN, 'ana', 0)
+        assert (label.source, label.operator_name, label.step) == (Reward.HUMAN, 'ana', 0)
         others.store(1, 1)
         others.begin()
         assert 'Traceback' not in node.output and 'episode aborted' not in node.output

@@ -52,7 +52,7 @@ def test_two_operators_label_and_correct_the_newest_label_wins_and_each_is_kept_
             page.until(lambda page=page: page.state and page.state['episode']['phase'] == 'FAILURE')
             page.do(action)
             page.until(lambda page=page, revision=revision: page.state['history'][0]['revision'] == revision)
-        labels = [(item.success, item.source, item.revision, item.header.frame_id) for item in others.rewards]
+        labels = [(item.success, item.source, item.revision, item.operator_name) for item in others.rewards]
         human = Reward.HUMAN
         assert labels == [(False, human, 0, 'ana'), (True, human, 1, 'ben'), (False, human, 2, 'ana')]
         assert ana.state['history'] == [{'id': 1, 'end': 'FAILURE', 'success': False, 'by': 'ana', 'revision': 2}]
