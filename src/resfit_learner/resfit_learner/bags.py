@@ -28,6 +28,7 @@ TYPES = {
     REWARD: 'resfit_msgs/msg/Reward',
     EPISODE: 'resfit_msgs/msg/EpisodeState',
 }
+METADATA = 'metadata.yaml'
 # fields that older bags lack
 ADDED: dict[str, dict[str, Any]] = {
     TYPES[STEP]: {'chunk_age': 0},
@@ -127,10 +128,10 @@ def read_raw(folder: Path) -> list[tuple[str, int, bytes]]:
     Bags from before a field was added come as today's messages, with its default. Raises ConfigError where the bag is
     missing, truncated, or holds none of them.
     """
-    if not (folder / METADATA).exists() and not any(folder.glob('*.mcap')):
-        raise ConfigError(f'no bag at {folder}')
     if not (folder / METADATA).exists():
-        raise ConfigError(f'{folder} {DAMAGED} (it has no {METADATA}: recording was cut off)')
+        cut_off = any(folder.glob('*.mcap'))
+        why = f'{folder} {DAMAGED} (it has no {METADATA}: recording was cut off)'
+        raise ConfigError(why if cut_off else f'no bag at {folder}')
     by_kind = {kind: topic for topic, kind in TYPES.items()}
     try:
         with Reader(folder) as reader:
@@ -184,8 +185,9 @@ def read_record(folder: Path) -> Record:
 
 
 def _label(reward: Any) -> Label:
-    told = int(reward.revision), bool(reward.success), int(reward.source), float(reward.confidence)
-    return Label(*told, str(reward.operator_name))
+    return Label(
+        int(reward.revision), bool(reward.success), int(reward.source), float(reward.confidence), reward.operator_name
+    )
 
 
 def read_episode(folder: Path) -> Episode:
