@@ -20,6 +20,7 @@ setup(
     extras_require={'test': ['pytest']},
     entry_points={
         'console_scripts': [
+            'bag_eval_node = resfit_learner.start:bag_eval_node',
             'learner_node = resfit_learner.start:learner_node',
             'replay_node = resfit_learner.start:replay_node',
         ]

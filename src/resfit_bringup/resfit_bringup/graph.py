@@ -213,7 +213,7 @@ def _body(options: Options) -> tuple[Process, ...]:
         parameters['ros2_control'] = with_manager
         processes.append(Process('resfit_sim', 'sim_node', 'sim_node', parameters))
     if options.rviz or with_manager:
-        description = {'robot_description': _description(options)}
+        description = {'robot_description': described(options)}
         processes.append(
             Process('robot_state_publisher', 'robot_state_publisher', 'robot_state_publisher', description)
         )
@@ -228,7 +228,7 @@ def _body(options: Options) -> tuple[Process, ...]:
             Process('resfit_policy', 'classifier_node', 'classifier_node', judge, respawn=True, essential=False)
         )
     if options.rviz:
-        processes += _watching(options)
+        processes += watching(options)
     if options.web:
         parameters = {'task': options.task, 'address': options.web_address}
         parameters |= {'base_successes': options.base_successes, 'base_episodes': options.base_episodes}
@@ -239,20 +239,21 @@ def _body(options: Options) -> tuple[Process, ...]:
     return tuple(processes)
 
 
-def _watching(options: Options) -> list[Process]:
+def watching(options: Options, topics: Mapping[str, str] | None = None) -> list[Process]:
     """RViz, what it shows beside the robot, and a ghost of the robot at each target: the base's, the executed one.
 
-    A ghost is a second set of frames, whose names begin with the target's topic.
+    A ghost is a second set of frames, whose names begin with the target's topic. ``topics``: where another name than
+    a run's stands for one of its topics.
     """
+    topics = topics or {}
     config = str(share_folder() / 'config' / 'vega.rviz')
     processes = [
-        Process('resfit_policy', 'watch_node', 'watch_node', {'task': options.task}, essential=False),
+        Process('resfit_policy', 'watch_node', 'watch_node', {'task': options.task}, remap(topics), essential=False),
         Process('rviz2', 'rviz2', 'rviz2', arguments=('-d', config), essential=False),
     ]
     for target in GHOSTS:
-        parameters = {'robot_description': _description(options), 'frame_prefix': f'{target}/'}
-        topics = {'joint_states': target, 'robot_description': f'{target}/robot_description'}
-        remapped = [word for topic, other in topics.items() for word in ('-r', f'{topic}:={other}')]
+        parameters = {'robot_description': described(options), 'frame_prefix': f'{target}/'}
+        names = {'joint_states': topics.get(target, target), 'robot_description': f'{target}/robot_description'}
         root = ('--frame-id', 'world', '--child-frame-id', f'{target}/world')
         processes += [
             Process(
@@ -260,12 +261,18 @@ def _watching(options: Options) -> list[Process]:
                 'robot_state_publisher',
                 f'{target}_ghost',
                 parameters,
-                ('--ros-args', *remapped),
+                remap(names),
                 essential=False,
             ),
             Process('tf2_ros', 'static_transform_publisher', f'{target}_root', arguments=root, essential=False),
         ]
     return processes
+
+
+def remap(topics: Mapping[str, str]) -> tuple[str, ...]:
+    """Arguments by which a node uses other topics than its own."""
+    words = [word for topic, other in topics.items() for word in ('-r', f'{topic}:={other}')]
+    return ('--ros-args', *words) if words else ()
 
 
 def _ros2_control(options: Options, description: str) -> list[Process]:
@@ -283,7 +290,8 @@ def _ros2_control(options: Options, description: str) -> list[Process]:
     return [manager, Process('resfit_policy', 'controllers_node', 'controllers_node', parameters)]
 
 
-def _description(options: Options) -> str:
+def described(options: Options) -> str:
+    """The robot's URDF."""
     from resfit_bringup.description import robot_description
 
     hardware = 'sim' if options.hardware == 'direct' else options.hardware

@@ -33,6 +33,7 @@ QUALITIES = {
     'EVENT': 'reliable, newest 100',
     'LOG': 'reliable, latched, newest 1000',
     'LATCHED': 'reliable, latched, newest',
+    'PLAYED': 'reliable, newest 5000',
     'PICTURES': 'reliable, latched, newest 10',
 }
 HEAD = """# Reference: nodes, parameters, topics, services, messages

@@ -10,7 +10,7 @@ import numpy as np
 
 from resfit_learner.curve import WINDOW, Curve
 from resfit_learner.dip import find_dip
-from resfit_learner.evaluation import Comparison, Rate, wilson
+from resfit_learner.evaluation import Comparison, Rate
 from resfit_policy.task import Task
 
 FIRST = 10  # episodes before the curve begins: fewer say nothing
@@ -84,7 +84,7 @@ def learning_curve(path: Path, task: Task, curve: Curve, comparison: Comparison)
         f'frozen base {base.success:.0%}', (end, base.success), (-4, 4), textcoords='offset points', ha='right',
         va='bottom', color='#5c6068',
     )  # fmt: skip
-    rates = [wilson(sum(part), len(part)) for part in _growing_windows(curve.success)][FIRST - 1 :]
+    rates = curve.rates()[FIRST - 1 :]
     steps = curve.steps[FIRST - 1 :]
     axes.fill_between(
         steps, [item.low for item in rates], [item.high for item in rates], color=RESFIT_COLOUR, alpha=0.15, lw=0
@@ -110,7 +110,3 @@ def learning_curve(path: Path, task: Task, curve: Curve, comparison: Comparison)
     minutes.set_xlabel('robot minutes')
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def _growing_windows(success: Sequence[bool]) -> list[Sequence[bool]]:
-    return [success[max(0, index + 1 - WINDOW) : index + 1] for index in range(len(success))]

@@ -14,6 +14,7 @@ from resfit_bringup.pipeline import DEMONSTRATION_SEEDS, TRAINING_SEEDS, seeds
 from resfit_bringup.progress import Progress, window
 from resfit_bringup.runner import GraphError, Runner
 from resfit_learner.curve import Curve
+from resfit_policy.episode_log import Phase
 from resfit_policy.task import ConfigError
 
 
@@ -48,6 +49,8 @@ def read_curve(run_dir: Path) -> Curve:
     position: dict[int, int] = {}
     for line in lines:
         entry = json.loads(line)
+        if entry['phase'] == Phase.ABORTED:
+            continue  # has no result, and nothing is learned from it
         if entry['correction']:
             curve.success[position[entry['episode_id']]] = entry['success']
         elif entry['steps']:

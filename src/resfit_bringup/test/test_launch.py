@@ -14,7 +14,7 @@ from resfit_bringup.share import share_folder
 FILES = ('vega_train', 'vega_eval', 'vega_collect')
 
 
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('name', [*FILES, 'vega_bag_eval'])
 def test_the_launch_files_are_installed_and_compile(name: str) -> None:
     py_compile.compile(str(share_folder() / 'launch' / f'{name}.launch.py'), doraise=True)
 

@@ -101,6 +101,7 @@ def test_stopped_in_any_stage_it_goes_on_from_there_and_reports(tmp_path: Path) 
     assert summary['utd'] == pytest.approx(0.5, abs=0.01)
     assert summary['wall_s'] > 20, 'the time of the stopped tries is missing'
     assert (latest / 'learning_curve.png').stat().st_size > 10_000
+    assert f'n = {len(whole.success)}' in (latest / 'report.html').read_text()
     assert list((latest / 'tensorboard').rglob('events*'))
     assert (latest / 'base' / 'policy.safetensors').read_bytes() == base
     assert json.loads((latest / 'base_count.json').read_text())['episodes'] == 3

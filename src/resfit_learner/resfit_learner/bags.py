@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
@@ -16,7 +19,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from resfit_policy.convert import read_episode_messages
-from resfit_policy.episode_log import Episode
+from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.task import ConfigError
 
 STEP, REWARD, EPISODE = 'policy/step', 'reward', 'episode'
@@ -25,11 +28,14 @@ TYPES = {
     REWARD: 'resfit_msgs/msg/Reward',
     EPISODE: 'resfit_msgs/msg/EpisodeState',
 }
-ADDED = {
-    'resfit_msgs/msg/PolicyStep': {'chunk_age': 0},
-    'resfit_msgs/msg/Reward': {'operator_name': ''},
-}  # fields that older bags lack
+METADATA = 'metadata.yaml'
+# fields that older bags lack
+ADDED: dict[str, dict[str, Any]] = {
+    TYPES[STEP]: {'chunk_age': 0},
+    TYPES[REWARD]: {'operator_name': ''},
+}
 DAMAGED = 'is damaged or not a bag of this package; remove it, or restore it from a copy'
+T = TypeVar('T')
 
 
 def definitions_folder() -> Path:
@@ -66,11 +72,15 @@ class EpisodeWriter:
         """Raises OSError, or rosbags' WriterError where ``folder`` exists."""
         self.folder = folder
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
         self._topics: dict[str, Connection] = {}
-        for topic, kind in TYPES.items():
-            definition, digest = _definition(kind)
-            self._topics[topic] = self._writer.add_connection(topic, kind, msgdef=definition, rihs01=digest)
+        try:
+            self._writer.open()
+            for topic, kind in TYPES.items():
+                definition, digest = _definition(kind)
+                self._topics[topic] = self._writer.add_connection(topic, kind, msgdef=definition, rihs01=digest)
+        except OSError:
+            self.remove()
+            raise
 
     def write(self, topic: str, stamp: int, data: bytes) -> None:
         """Append one serialised (CDR) message; ``stamp`` in ns of ROS time."""
@@ -86,6 +96,31 @@ class EpisodeWriter:
             finally:
                 os.close(handle)
 
+    def remove(self) -> None:
+        """Leave nothing of a bag that could not be written."""
+        with suppress(OSError):
+            self._writer.abort()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label that an episode was given."""
+
+    revision: int
+    success: bool
+    source: int  # Reward.source
+    confidence: float  # [0, 1]
+    operator: str = ''  # who gave it, where a person did and said so
+
+
+@dataclass(frozen=True)
+class Record:
+    """An episode of a log under its newest label, and all labels it was given, the oldest first."""
+
+    episode: Episode
+    labels: tuple[Label, ...]
+
 
 def read_raw(folder: Path) -> list[tuple[str, int, bytes]]:
     """(topic, stamp ns, CDR bytes) of every message of this package's topics, in their order in the bag.
@@ -93,8 +128,10 @@ def read_raw(folder: Path) -> list[tuple[str, int, bytes]]:
     Bags from before a field was added come as today's messages, with its default. Raises ConfigError where the bag is
     missing, truncated, or holds none of them.
     """
-    if not folder.is_dir():
-        raise ConfigError(f'no bag at {folder}')
+    if not (folder / METADATA).exists():
+        cut_off = any(folder.glob('*.mcap'))
+        why = f'{folder} {DAMAGED} (it has no {METADATA}: recording was cut off)'
+        raise ConfigError(why if cut_off else f'no bag at {folder}')
     by_kind = {kind: topic for topic, kind in TYPES.items()}
     try:
         with Reader(folder) as reader:
@@ -133,7 +170,7 @@ def read_messages(folder: Path) -> dict[str, list[Any]]:
     return messages
 
 
-def read_episode(folder: Path) -> Episode:
+def read_record(folder: Path) -> Record:
     """The episode in one bag, under the newest label in that bag. Raises ConfigError."""
     messages = read_messages(folder)
     closing = [item for item in messages[EPISODE] if item.phase in (2, 3, 4, 5)]
@@ -141,9 +178,21 @@ def read_episode(folder: Path) -> Episode:
     if not closing or not messages[STEP]:
         raise ConfigError(f'{folder} holds no closed episode')
     try:
-        return read_episode_messages(closing[-1], rewards[-1] if rewards else None, messages[STEP])
+        episode = read_episode_messages(closing[-1], rewards[-1] if rewards else None, messages[STEP])
     except ValueError as error:
         raise ConfigError(f'{folder}: {error}') from None
+    return Record(episode, tuple(_label(item) for item in rewards))
+
+
+def _label(reward: Any) -> Label:
+    return Label(
+        int(reward.revision), bool(reward.success), int(reward.source), float(reward.confidence), reward.operator_name
+    )
+
+
+def read_episode(folder: Path) -> Episode:
+    """The episode in one bag, under the newest label in that bag. Raises ConfigError."""
+    return read_record(folder).episode
 
 
 def episode_folders(directory: Path) -> list[tuple[int, int, Path]]:
@@ -156,27 +205,49 @@ def episode_folders(directory: Path) -> list[tuple[int, int, Path]]:
     return sorted(found)
 
 
-def read_log(directory: Path) -> Iterator[Episode]:
-    """Episodes of a replay log (a run's ``episodes`` folder), each under its newest label. Raises ConfigError.
+def read_log(directory: Path, on_damaged: Callable[[str], None] | None = None) -> Iterator[Episode]:
+    """Episodes of a replay log (a run's ``episodes`` folder), each under its newest label; see ``read_records``."""
+    return (record.episode for record in read_records(directory, on_damaged))
 
-    A single bag is taken as a log of one episode.
+
+def read_records(
+    directory: Path, on_damaged: Callable[[str], None] | None = None, wanted: Container[int] | None = None
+) -> Iterator[Record]:
+    """Episodes of a replay log with all their labels. A single bag is taken as a log of one episode.
+
+    ``wanted``: ids of the episodes to read (default: all).
+
+    Where a bag cannot be read, ``on_damaged`` is told which and why, and it is left out; without ``on_damaged``, for a
+    learner must not quietly do with less, it is an error. Raises ConfigError, also where there is nothing to read.
     """
-    if (directory / 'metadata.yaml').exists():
-        yield read_episode(directory)
+    if (directory / METADATA).exists():
+        yield read_record(directory)
         return
     entries = episode_folders(directory) or episode_folders(directory / 'episodes')
     if not entries:
+        if next(directory.glob('*.mcap'), None):
+            read_raw(directory)  # says that it was cut off
         raise ConfigError(f'no episodes in {directory}: give the folder that "resfit collect" or "resfit train" wrote')
-    corrections: dict[int, bool] = {}
-    whole = []
+
+    def readable(read: Callable[[Path], T], folder: Path) -> T | None:
+        try:
+            return read(folder)
+        except ConfigError as error:
+            if on_damaged is None:
+                raise
+            on_damaged(str(error))
+            return None
+
+    entries = [entry for entry in entries if wanted is None or entry[1] in wanted]
+    corrections: dict[int, list[Label]] = {}
     for _, episode_id, folder in entries:
-        if is_correction(folder):
-            corrections[episode_id] = bool(read_messages(folder)[REWARD][-1].success)
-        else:
-            whole.append((episode_id, folder))
-    for episode_id, folder in whole:
-        episode = read_episode(folder)
-        yield episode.relabelled(corrections.get(episode_id, episode.success))
+        if is_correction(folder) and (found := readable(read_messages, folder)):
+            corrections.setdefault(episode_id, []).extend(_label(item) for item in found[REWARD])
+    for _, episode_id, folder in entries:
+        if not is_correction(folder) and (record := readable(read_record, folder)):
+            labels = (*record.labels, *corrections.get(episode_id, ()))
+            corrected = episode_id in corrections and record.episode.outcome != Phase.ABORTED
+            yield Record(record.episode.relabelled(labels[-1].success) if corrected else record.episode, labels)
 
 
 def is_correction(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from resfit_policy.episode_log import Episode
+from resfit_policy.rate import Rate, wilson
 
 WINDOW = 50  # episodes in the success window
 
@@ -24,6 +25,11 @@ class Curve:
         """Success over the newest ``size`` episodes; 0 before the first."""
         newest = self.success[-size:]
         return sum(newest) / len(newest) if newest else 0.0
+
+    def rates(self, size: int = WINDOW) -> list[Rate]:
+        """At each episode's end, the success of the newest ``size`` episodes with its interval."""
+        windows = (self.success[max(0, end - size) : end] for end in range(1, len(self.success) + 1))
+        return [wilson(sum(window), len(window)) for window in windows]
 
     def windows(self, size: int = WINDOW) -> list[float]:
         """Success over each ``size`` consecutive episodes (fewer where there are fewer)."""

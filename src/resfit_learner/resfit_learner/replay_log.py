@@ -6,6 +6,7 @@ renamed when it is whole and on the disk. A corrected label is an entry of its o
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -59,7 +60,10 @@ class ReplayLog:
         self.partial = sorted(path.name for path in directory.glob('*.partial'))
         for name in self.partial:
             report(f'{name} was left unfinished by an earlier run; it is kept but not used')
+        self._indexed: int | None = None  # entries in the index on disk; None where it has to be made anew
         self.entries = self._load_index(report)
+        if self._indexed is None:
+            self._write_index()
 
     @property
     def sequence(self) -> int:
@@ -111,15 +115,19 @@ class ReplayLog:
     def correct(self, episode_id: int, revision: int, success: bool, messages: list[tuple[str, int, bytes]]) -> Entry:
         """Append a corrected label; ``messages`` are its Reward and the EpisodeState (topic, stamp, CDR).
 
-        Raises KeyError for an episode that is not in the log.
+        Raises KeyError for an episode that is not in the log, OSError (disk full); the log is then as before.
         """
         old = self.newest(episode_id)
         if old is None:
             raise KeyError(episode_id)
         writer = self.begin(episode_id)
-        for topic, stamp, data in messages:
-            writer.write(topic, stamp, data)
-        (writer.folder / 'CORRECTION').touch()
+        try:
+            for topic, stamp, data in messages:
+                writer.write(topic, stamp, data)
+            (writer.folder / 'CORRECTION').touch()
+        except OSError:
+            writer.remove()
+            raise
         return self._append(
             writer, episode_id, phase=old.phase, steps=0, success=success, revision=revision, correction=True
         )
@@ -133,16 +141,31 @@ class ReplayLog:
         self._lock.close()
 
     def _append(self, writer: EpisodeWriter, episode_id: int, **values: Any) -> Entry:
-        writer.close()
         sequence = self.sequence + 1
         folder = self.directory / f'{sequence:06d}-{episode_id:06d}'
-        os.rename(writer.folder, folder)
+        try:
+            writer.close()
+            os.rename(writer.folder, folder)
+        except OSError:
+            writer.remove()
+            raise
         sync_folder(self.directory)
         entry = Entry(sequence=sequence, episode_id=episode_id, folder=folder.name, **values)
         self.entries.append(entry)
-        with open(self.directory / INDEX, 'a') as file:
-            file.write(json.dumps(asdict(entry)) + '\n')
+        self._write_index()
         return entry
+
+    def _write_index(self) -> None:
+        """Bring the index up to date. Where the disk is full, the next entry does: the folders are the truth."""
+        file = self.directory / INDEX
+        try:
+            if self._indexed != len(self.entries) - 1:
+                write_atomically(file, _lines(self.entries))
+            else:
+                _append_line(file, _lines(self.entries[-1:]))
+            self._indexed = len(self.entries)
+        except OSError:
+            pass
 
     def _load_index(self, report: Callable[[str], None]) -> list[Entry]:
         """The index, made anew from the folders wherever the two disagree."""
@@ -153,6 +176,7 @@ class ReplayLog:
         except (OSError, ValueError, TypeError):
             entries = []
         if [entry.folder for entry in entries] == [folder.name for _, _, folder in folders]:
+            self._indexed = len(entries)
             return entries
         entries = []
         for sequence, episode_id, folder in folders:
@@ -161,9 +185,20 @@ class ReplayLog:
             except ConfigError as error:
                 report(f'{error}; moved aside')
                 shutil.move(folder, folder.with_name(folder.name + '.damaged'))
-        text = ''.join(json.dumps(asdict(entry)) + '\n' for entry in entries)
-        write_atomically(self.directory / INDEX, text.encode())
         return entries
+
+
+def _lines(entries: list[Entry]) -> bytes:
+    return ''.join(json.dumps(asdict(entry)) + '\n' for entry in entries).encode()
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Append the whole line or nothing. Raises OSError."""
+    with open(path, 'ab', buffering=0) as file:
+        start = file.tell()
+        if file.write(line) < len(line):
+            file.truncate(start)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def describe(sequence: int, episode_id: int, folder: Path) -> Entry:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,6 +19,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from resfit_learner.bags import EPISODE, REWARD, STEP, read_raw
 from resfit_learner.recording import Recording
 from resfit_learner.replay_log import Entry, ReplayLog
+from resfit_learner.unwritten import Unwritten
 from resfit_msgs.msg import EpisodeRecord, EpisodeState, PolicyStep, ReplayStatus, Reward
 from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.convert import stamp_ns
@@ -47,6 +51,8 @@ class ReplayNode(Node):
         self.log = ReplayLog(Path(self.parameters.directory) / 'episodes', self.get_logger().warning)
         self.recording: Recording | None = None
         self.last_id = self.log.last_episode_id  # highest episode id seen
+        said = self.get_logger()
+        self.unwritten = Unwritten(self.log.directory, said.error, said.info)
         self.ended = 0.0  # wall time at which the running episode's end was announced
         self.cache: OrderedDict[int, EpisodeRecord] = OrderedDict()  # by episode id
 
@@ -65,7 +71,7 @@ class ReplayNode(Node):
             if self.recording is not None:
                 self.give_up('the next episode has begun')
             self.last_id = episode_id
-            self.recording = Recording(episode_id, self.log.begin(episode_id))
+            self.recording = Recording(episode_id, partial(self.log.begin, episode_id))
         current = self.recording
         return current if current is not None and current.episode_id == episode_id else None
 
@@ -87,7 +93,7 @@ class ReplayNode(Node):
             recording.on_reward(message, stamp_ns(message.header.stamp), raw)
             self.try_commit()
         else:
-            self.correct(message)
+            self.write(message.episode_id, partial(self.correct, message))
 
     def on_episode(self, raw: bytes) -> None:
         """Record the beginning and the end of an episode."""
@@ -105,39 +111,46 @@ class ReplayNode(Node):
         recording = self.recording
         if recording is None or not recording.complete:
             return
-        closing, reward = recording.closing, recording.reward
-        try:
-            self.log.commit(
-                recording.writer,
-                episode_id=recording.episode_id,
-                phase=closing.phase,
-                steps=closing.step,
-                success=reward.success,
-            )
-        except OSError as error:
-            self.get_logger().error(f'episode {recording.episode_id} could not be written: {error}')
-        else:
-            self.remember(EpisodeRecord(episode=closing, reward=reward, steps=recording.kept_steps()))
         self.recording = None
+        self.write(recording.episode_id, partial(self.commit, recording))
+
+    def commit(self, recording: Recording) -> None:
+        """Write a whole episode. Raises OSError."""
+        closing, reward, episode_id = recording.closing, recording.reward, recording.episode_id
+        bag = recording.write()
+        try:
+            self.log.commit(bag, episode_id=episode_id, phase=closing.phase, steps=closing.step, success=reward.success)
+        except OSError as error:
+            recording.fail(error)
+            raise
+        self.remember(EpisodeRecord(episode=closing, reward=reward, steps=recording.kept_steps()))
+
+    def write(self, episode_id: int, action: Callable[[], None]) -> None:
+        """Do ``action`` now, or, where the disk is full, once there is room."""
+        self.unwritten.add(episode_id, action)
         self.publish_status()
 
     def give_up(self, why: str) -> None:
         """Leave an incomplete episode outside the log."""
-        assert self.recording is not None
-        self.get_logger().warning(f'episode {self.recording.episode_id} is incomplete and not used: {why}')
-        self.log.give_up(self.recording.writer)
-        self.recording = None
+        recording, self.recording = self.recording, None
+        assert recording is not None
+        self.get_logger().warning(f'episode {recording.episode_id} is incomplete and not used: {why}')
+        with suppress(OSError):
+            self.log.give_up(recording.write())
         self.publish_status()
 
     def look(self) -> None:
-        """Do not wait for ever for the rest of an episode."""
+        """Do not wait for ever for the rest of an episode; try again what could not be written."""
+        if self.unwritten.problem:
+            self.unwritten.catch_up()
+            self.publish_status()
         recording = self.recording
         if recording is not None and recording.closing is not None:
             if monotonic() - self.ended > self.parameters.patience:
                 self.give_up(recording.missing())
 
     def correct(self, reward: Reward) -> None:
-        """Append a correction under its own sequence number."""
+        """Append a correction under its own sequence number. Raises OSError."""
         entry, newest = self.log.find(reward.episode_id), self.log.newest(reward.episode_id)
         if entry is None or newest is None or reward.revision == 0:
             return
@@ -151,7 +164,6 @@ class ReplayNode(Node):
         ]
         self.log.correct(reward.episode_id, reward.revision, reward.success, messages)
         record.reward = reward
-        self.publish_status()
 
     def on_fetch(self, request: Any, response: Any) -> Any:
         """Serve entries in order, from memory or from the bags."""
@@ -199,7 +211,7 @@ class ReplayNode(Node):
     def state(self) -> State:
         """For ``diagnostics``."""
         free = disk_free_gb(self.log.directory)
-        problem = f'{free:.1f} GB left for {self.log.directory}' if free < LOW_DISK else ''
+        problem = self.unwritten.problem or (f'{free:.1f} GB left for {self.log.directory}' if free < LOW_DISK else '')
         doing = 'waiting' if self.recording is None else f'recording episode {self.recording.episode_id}'
         values = {'sequence': self.log.sequence, 'episodes': len(self.log.closed), 'disk_free_gb': free}
         return problem, doing, values
@@ -208,7 +220,9 @@ class ReplayNode(Node):
         """Say how far the log is."""
         closed = self.log.closed
         message = ReplayStatus(sequence=self.log.sequence, episodes=len(closed))
-        message.last_episode_id = self.last_id if self.recording is None else self.last_id - 1
+        # The reward node begins no episode before the last one is in the log.
+        waiting = self.unwritten.episodes + ([self.last_id] if self.recording else [])
+        message.last_episode_id = min(waiting) - 1 if waiting else self.last_id
         message.transitions = sum(entry.steps for entry in closed)
         message.bytes_free = shutil.disk_usage(self.log.directory).free
         message.directory = str(self.log.directory)
@@ -216,9 +230,11 @@ class ReplayNode(Node):
         self.status.publish(message)
 
     def close(self) -> None:
-        """Keep what there is of the running episode."""
+        """Keep what there is of the running episode, and say so where that cannot be."""
+        self.unwritten.give_up()
         if self.recording is not None:
-            self.log.give_up(self.recording.writer)
+            with suppress(OSError):
+                self.log.give_up(self.recording.write())
         self.log.close()
 
 

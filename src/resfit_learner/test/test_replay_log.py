@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +19,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from resfit_learner.bags import EPISODE, REWARD, TYPES, definitions_folder, read_episode, read_log, read_raw, typestore
 from resfit_learner.replay_log import ReplayLog
 from resfit_learner.transitions import build_transitions
+from resfit_learner.unwritten import Unwritten
 from resfit_policy.convert import read_episode_messages
 from resfit_policy.task import ConfigError
 
@@ -165,3 +171,70 @@ def test_a_bag_from_before_a_field_was_added_reads_as_todays(tmp_path: Path) -> 
     read = typestore().deserialize_cdr(data, kind)
     assert read.chunk_age == 0 and read.compute_ms == step.compute_ms
     np.testing.assert_array_equal(read.executed_action, step.executed_action)
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file grows beyond ``size`` bytes: a write that is too much fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_on_a_full_disk_the_log_stays_as_it_was_and_goes_on_later(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with full_disk(500), pytest.raises(OSError, match='too large'):
+        add(log, 2)
+    with full_disk(500), pytest.raises(OSError, match='too large'):
+        correct(log, 1, True)
+    assert log.sequence == 1 and sorted(path.name for path in tmp_path.iterdir()) == before
+    add(log, 2)
+    correct(log, 1, True)
+    log.close()
+    assert len((tmp_path / 'index.json').read_text().splitlines()) == 3
+    assert [episode.success for episode in read_log(tmp_path)] == [True, False]
+
+
+def test_an_index_that_could_not_be_written_is_made_whole_with_the_next_entry(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    index = tmp_path / 'index.json'
+    size = index.stat().st_size
+    index.rename(tmp_path / 'kept')
+    index.mkdir()  # nothing can be appended here
+    add(log, 2)
+    index.rmdir()
+    (tmp_path / 'kept').rename(index)
+    assert index.stat().st_size == size and log.sequence == 2
+    add(log, 3)
+    log.close()
+    assert [json.loads(line)['sequence'] for line in index.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_writes_wait_for_room_in_their_order() -> None:
+    said: list[str] = []
+    done: list[int] = []
+    full = True
+
+    def write(number: int) -> None:
+        if full:
+            raise OSError(28, 'No space left on device')
+        done.append(number)
+
+    unwritten = Unwritten('/log', said.append, said.append)
+    for number in (3, 4):
+        unwritten.add(number, partial(write, number))
+    assert unwritten.episodes == [3, 4] and not done
+    assert len(said) == 1 and 'episode 3 cannot be written to /log: No space left' in said[0]
+    full = False
+    unwritten.catch_up()
+    assert done == [3, 4] and not unwritten.problem and 'room again' in said[1]
+    full = True
+    unwritten.add(5, partial(write, 5))
+    unwritten.give_up()
+    assert said[-1].startswith('lost: episode 5')

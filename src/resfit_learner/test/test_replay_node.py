@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,3 +154,34 @@ def test_two_replay_nodes_do_not_share_a_folder(tmp_path: Path, run: Run) -> Non
         run.connect()
         second = NodeProcess(tmp_path / 'second', 'resfit_learner', 'replay_node', directory=tmp_path / 'run')
         assert second.wait() == 2 and 'in use' in second.output
+
+
+def test_a_full_disk_holds_the_run_and_costs_no_episode(tmp_path: Path, run: Run) -> None:
+    """The kernel's limit on the size of files stands for a full disk: a bag does not fit, the node's log does."""
+    node = start(tmp_path)
+    pid = node.process.pid
+    with nodes(node):
+        run.connect()
+        run.play(1, 5)
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (12_000, hard))
+        run.state(2, EpisodeState.RUNNING)
+        for step in range(41):
+            run.step(2, step, final=step == 40)
+        run.reward(2, 40, False)
+        run.state(2, EpisodeState.TIMEOUT, 40)
+        run.probe.until(lambda: 'make room' in node.output, what='the complaint')
+        run.reward(2, 40, True, revision=1)
+        run.probe.spin(1.2)
+        assert node.process.poll() is None and run.status[-1].sequence == 1
+        assert run.status[-1].last_episode_id == 1, 'the next episode must wait'
+        assert [item.episode.episode_id for item in run.fetch(0)] == [1], 'what is in the log is still served'
+
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        run.probe.until(lambda: run.status[-1].sequence == 3, what='the episode and its correction in the log')
+        assert run.status[-1].last_episode_id == 2
+        run.play(3, 4)
+        assert node.end() == 0 and 'Traceback' not in node.output and 'room again' in node.output
+    assert [(item.episode_id, item.length, item.success) for item in read_log(tmp_path / 'run')] == [
+        (1, 5, False), (2, 40, True), (3, 4, False),
+    ]  # fmt: skip

@@ -29,6 +29,8 @@ EVENT = QoSProfile(depth=100)
 # Latched, so that a node that has not met the policy yet misses no step; deep, so that none is lost while an
 # episode is written to disk.
 LOG = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# What a player sends: not latched, since its topics are not; deep, for it may be faster than who listens.
+PLAYED = QoSProfile(depth=5000)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 ALWAYS_THERE = ('use_sim_time', 'qos_overrides', 'start_type_description_service')

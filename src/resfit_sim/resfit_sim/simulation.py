@@ -164,6 +164,28 @@ class Simulation:
                 parts.extend(_axes(quat).T[:2])
         return np.concatenate(parts).astype(np.float32)
 
+    def show(self, state: ArrayLike) -> None:
+        """Put robot and objects where a recorded ``state`` (S,) has them, for pictures: nothing moves on from there.
+
+        Of an object whose position alone is in the state, the orientation stays as it is.
+        """
+        numbers, at = np.asarray(state, float), self.task.action_size
+        set_joints(self.model, self.data, numbers[:at])
+        for item in self.task.objects:
+            pose, at = numbers[at : at + item.size], at + item.size
+            quat = np.zeros(4)
+            if item.pose == 'full':
+                first, second = pose[3:6], pose[6:9]
+                mujoco.mju_mat2Quat(quat, np.stack([first, second, np.cross(first, second)], axis=1).ravel())
+            if item.name == self.layout.container:
+                place, turn = self.data.mocap_pos[0], self.data.mocap_quat[0]
+            else:
+                place, turn = np.split(self.data.qpos[self._free_qpos[item.name] :][:7], [3])
+            place[:] = pose[:3]
+            if quat.any():
+                turn[:] = quat
+        mujoco.mj_forward(self.model, self.data)
+
     def touched_by_robot(self) -> bool:
         """Some part of the robot is in contact with the object or the lid."""
         pairs = self.data.contact.geom

@@ -15,7 +15,7 @@ from resfit_bringup.runs import LATEST, newest_actor
 from resfit_bringup.stages import add_graph_arguments, graph_options, read_curve, run_graph
 from resfit_learner.bags import read_log
 from resfit_learner.evaluation import compare
-from resfit_policy.episode_log import Arm
+from resfit_policy.episode_log import Arm, Phase
 from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError, read_json
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             eval_graph(options, weights=str(weights.resolve()), blind=True),
             lambda: progress.update(len(read_curve(args.out).success)),
         )
-    log = list(read_log(args.out))[:total]
+    log = [item for item in read_log(args.out) if item.outcome != Phase.ABORTED][:total]
     arms = [[item for item in log if item.arm == arm and not item.helped] for arm in (Arm.BASE, Arm.RESIDUAL)]
     if not all(arms):
         raise ConfigError(f'{args.out} holds {len(log)} episodes, and none of one of the two: go on with it')

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from resfit_bringup import report
+from resfit_bringup.commands.bag.report import write_report
 from resfit_bringup.commands.evaluate import load_policy
 from resfit_bringup.job import Job, load_job
 from resfit_bringup.pipeline import count_base, evaluate, train_and_save_base
@@ -111,6 +112,10 @@ def stages(
     write_atomically(run_dir / 'summary.json', (json.dumps(summary, indent=2) + '\n').encode())
     report.learning_curve(run_dir / 'learning_curve.png', task, curve, comparison)
     make_video(run_dir / 'before_after.gif', task, job, runtime, base_episodes, resfit_episodes)
+    try:
+        write_report(run_dir, run_dir / 'report.html', videos=0)  # films take longer than all the rest
+    except (ConfigError, OSError) as error:
+        log.warning('no report.html: %s', error)
     log.info('report: %s', run_dir)
     return summary
 

@@ -11,8 +11,10 @@ import numpy as np
 
 from resfit_learner.bags import read_log
 from resfit_learner.config import LearnerConfig
+from resfit_learner.session import left_out
 from resfit_learner.transitions import build_transitions
 from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.task import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +26,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read every episode with the learner's own reader."""
     digest = hashlib.sha256()
     episodes = []
-    for episode in read_log(args.path):
+    problems: list[str] = []
+    for episode in read_log(args.path, problems.append):
         print(describe(episode, args.brief))  # noqa: T201
         digest.update(transitions_digest(episode))
         episodes.append(episode)
@@ -33,7 +36,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print(  # noqa: T201
         f'{len(episodes)} episodes, {successes} successes, {steps} steps, transitions {digest.hexdigest()[:16]}'
     )
-    return {'episodes': len(episodes), 'successes': successes, 'steps': steps, 'transitions': digest.hexdigest()}
+    return {
+        'episodes': len(episodes), 'successes': successes, 'steps': steps, 'transitions': digest.hexdigest(),
+        'left_out': tell_left_out(args.path, problems, len(episodes)),
+    }  # fmt: skip
+
+
+def tell_left_out(path: Path, problems: list[str], read: int) -> list[str]:
+    """Say which bags were not read, and why. Raises ConfigError where none of them could be.
+
+    ``problems``: those that ``read_log`` found damaged. Bags that a replay node left unfinished are added.
+    """
+    if problems and not read:
+        raise ConfigError(problems[0])
+    found = [*problems, *(f'{folder} is unfinished or was moved aside' for folder in left_out(path))]
+    for text in found:
+        print(f'left out: {text}')  # noqa: T201
+    return found
 
 
 def transitions_digest(episode: Episode) -> bytes:
