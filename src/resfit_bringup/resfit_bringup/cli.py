@@ -26,7 +26,7 @@ COMMANDS = {
     'evaluate': 'base against base + residual on the same starts, interleaved',
     'ab': 'base against base + residual on the graph, blind: who labels is not told which acts',
     'label': 'label, correct, abort and stop with keys, beside a running graph',
-    'bag': 'bags as evidence: inspect, replay; to and from LeRobot datasets',
+    'bag': 'bags as evidence: inspect, replay, play, evaluate, report; to and from LeRobot datasets',
     'reward': 'an image classifier as the source of success: train, test',
 }
 PROGRAM = os.environ.get('RESFIT_COMMAND', 'resfit')  # as the user called it

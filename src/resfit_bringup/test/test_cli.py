@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from resfit_bringup import cli
 from resfit_bringup.commands.bag import COMMANDS as BAG_VERBS
 from resfit_bringup.commands.bag.inspect import transitions_digest
+from resfit_bringup.commands.reward import COMMANDS as REWARD_VERBS
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import record_demonstrations
 from resfit_learner.bags import read_log
@@ -53,7 +54,12 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return errors[0]
 
 
-@pytest.mark.parametrize('command', sorted({*cli.COMMANDS, *(f'bag {verb}' for verb in BAG_VERBS)} - {'bag'}))
+NESTED = {'bag': BAG_VERBS, 'reward': REWARD_VERBS}
+
+
+@pytest.mark.parametrize(
+    'command', [name for name in cli.COMMANDS if name not in NESTED] + [f'{a} {b}' for a in NESTED for b in NESTED[a]]
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([*command.split(), '--help'])

@@ -191,7 +191,7 @@ def test_every_node_reports_within_three_seconds_what_there_is_to_know(watched: 
 
 @pytest.mark.parametrize('name', sorted(KEYS))
 def test_a_running_node_has_the_topics_and_services_of_the_reference_and_no_others(watched: Watched, name: str) -> None:
-    """But for those of ROS itself, the state of the task in vision, and what only ros2_control has."""
+    """But for those of ROS itself, the state of the task in vision, and what only ros2_control or a classifier has."""
     probe, prefix = watched.probe.node, f'/{NAMESPACE}/'
     (module,) = (importlib.import_module(item) for item in node_modules() if item.endswith(name))
     declared = interfaces(module)
@@ -209,7 +209,9 @@ def test_a_running_node_has_the_topics_and_services_of_the_reference_and_no_othe
         written = {
             (item.name.replace('<camera>', camera), item.kind)
             for item in declared
-            if item.how == how and not item.name.startswith('hardware/') and 'trajectory' not in item.kind
+            if item.how == how
+            and not item.name.startswith(('hardware/', 'classifier/'))
+            and 'trajectory' not in item.kind
             for camera in TASK.cameras
             if how == 'publishes' or '<camera>' not in item.name  # the policy of this run does not look
         }
