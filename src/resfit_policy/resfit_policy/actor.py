@@ -193,3 +193,13 @@ def unpack_actor(data: bytes) -> tuple[ResidualActor, Exploration, int]:
     actor = ResidualActor(config)
     fill(actor, tensors, 'weights')
     return actor.eval(), exploration, version
+
+
+def unpack_published(data: bytes, digest: str, shape_hash: str, version: int) -> tuple[ResidualActor, Exploration, int]:
+    """``unpack_actor`` of a PolicyWeights message: raises ConfigError where the file is not the one announced."""
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise ConfigError('the sha256 does not match')
+    actor, exploration, found = unpack_actor(data)
+    if config_hash(actor.config) != shape_hash or found != version:
+        raise ConfigError('the message and the file in it disagree')
+    return actor, exploration, found

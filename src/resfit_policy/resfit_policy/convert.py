@@ -109,6 +109,12 @@ def fill_step(message: Any, episode_id: int, record: StepRecord, ages: list[floa
     return message
 
 
+def read_poses(message: Any) -> list[tuple[float, ...]]:
+    """Read a PoseArray: position [m] and quaternion (x, y, z, w) of each pose."""
+    places = ((pose.position, pose.orientation) for pose in message.poses)
+    return [(p.x, p.y, p.z, q.x, q.y, q.z, q.w) for p, q in places]
+
+
 def fill_reward(message: Any, label: Label) -> Any:
     """Write a label into a Reward message and return it."""
     message.episode_id, message.step, message.success = label.episode_id, label.step, label.success

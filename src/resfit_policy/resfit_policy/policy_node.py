@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,7 @@ from sensor_msgs.msg import Image, JointState
 
 from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
 from resfit_policy import convert
-from resfit_policy.actor import config_hash, unpack_actor
+from resfit_policy.actor import unpack_actor, unpack_published
 from resfit_policy.base_policy import seen_by
 from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.episode_log import Arm, Flag, Phase
@@ -66,11 +65,10 @@ class PolicyNode(LifecycleNode):
         self.parameters = declare(self, Parameters)
         self.task = load_task(self.parameters.task)
         torch.set_num_threads(1)
-        self.active = False
-        self.newcomer = True  # has not heard of any episode yet
+        self.active, self.newcomer = False, True  # a newcomer has not heard of any episode yet
         self.episode = EpisodeState()
         self.refused_weights = 0
-        self.why = self.problem = ''
+        self.why = ''
         self.last_target: JointState | None = None
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -89,7 +87,6 @@ class PolicyNode(LifecycleNode):
                 self.runtime.set_weights(*unpack_actor(Path(parameters.weights).read_bytes()))
         except (ConfigError, OSError) as error:
             self.get_logger().error(str(error))
-            self.problem = str(error)
             return TransitionCallbackReturn.FAILURE
         self.takeover = Takeover(task.robot.names, parameters.teleop_quiet)
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
@@ -171,11 +168,7 @@ class PolicyNode(LifecycleNode):
         """Take the objects' poses."""
         started = time.perf_counter()
         self.health.saw('object_poses')
-        poses = [
-            (p.position.x, p.position.y, p.position.z, q.x, q.y, q.z, q.w)
-            for p, q in ((pose, pose.orientation) for pose in message.poses)
-        ]
-        self.sampler.put_objects(stamp_ns(message.header.stamp), poses)
+        self.sampler.put_objects(stamp_ns(message.header.stamp), convert.read_poses(message))
         self.try_step(started)
 
     def on_image(self, camera: str, message: Image) -> None:
@@ -192,9 +185,9 @@ class PolicyNode(LifecycleNode):
 
     def try_step(self, started: float) -> None:
         """Act if a step is due and every stream is fresh; otherwise nothing leaves this node."""
-        if not self.active or not self.pacer.due(self.sampler.stamp):
-            return
         stamp, final = self.sampler.stamp, self.pacer.final
+        if not self.active or not self.pacer.due(stamp):
+            return
         try:
             observation, ages = self.sampler.sample()
             teleop = self.takeover.wish(time.monotonic(), self.runtime.origin(observation))
@@ -214,22 +207,17 @@ class PolicyNode(LifecycleNode):
         self.health.saw('step')
         if record.flags & Flag.CLIPPED:
             self.health.saw('clipped')
-        if record.flags & Flag.INTERVENTION:
-            self.guard.helped = True
         if record.flags & Flag.HELD:
             self.health.saw('held')
+        if record.flags & Flag.INTERVENTION:
+            self.guard.helped = True
         self.steps.publish(convert.fill_step(PolicyStep(), self.episode.episode_id, record, ages))
 
     def on_weights(self, message: PolicyWeights) -> None:
         """Take new weights from the next step on; anything doubtful is refused and the old ones stay."""
-        data = bytes(message.data)
         try:
-            if hashlib.sha256(data).hexdigest() != message.sha256:
-                raise ConfigError('the sha256 does not match')
-            actor, exploration, version = unpack_actor(data)
-            if config_hash(actor.config) != message.config_hash or version != message.version:
-                raise ConfigError('the message and the file in it disagree')
-            self.runtime.set_weights(actor, exploration, version)
+            data, digests = bytes(message.data), (message.sha256, message.config_hash)
+            self.runtime.set_weights(*unpack_published(data, *digests, message.version))
             self.guard.fallback.weights_taken()
             self.health.saw('weights')
         except ConfigError as error:
@@ -245,8 +233,7 @@ class PolicyNode(LifecycleNode):
 
     def state(self) -> State:
         """For ``diagnostics``."""
-        guard = self.guard
-        problem = f'no action: {self.why}' if self.why else self.runtime.why
+        guard, problem = self.guard, f'no action: {self.why}' if self.why else self.runtime.why
         problem = 'emergency stop' if guard.stopped else problem or guard.reason
         doing = 'waiting' if not self.pacer.running else 'teleoperated' if self.takeover.active else 'acting'
         values = {
