@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from rosbags.rosbag2 import Reader
@@ -12,7 +13,7 @@ from rosbags.rosbag2.errors import ReaderError
 
 from resfit_bringup.commands.bag.replay import base_of, home_of, how_it_ran, weights_of
 from resfit_bringup.graph import Graph, Options, Process, described, remap, watching
-from resfit_learner.bags import DAMAGED, METADATA, TYPES, read_log
+from resfit_learner.bags import DAMAGED, METADATA, read_log, topic_of
 from resfit_policy.task import ConfigError, load_task, task_names
 
 PLAYERS = ('auto', 'ros2', 'resfit', 'none')
@@ -62,8 +63,11 @@ def bag_eval_graph(
         'seed': int(ran.get('seed', seed)), 'explore': explored or bool(ran.get('explore')), 'result': result,
     }  # fmt: skip
     node = Process('resfit_learner', 'bag_eval_node', 'bag_eval_node', parameters)
+    has_ros2_bag = bool(shutil.which('ros2') and find_spec('ros2bag'))
     if player == 'auto':
-        player = 'ros2' if single and shutil.which('ros2') else 'resfit'
+        player = 'ros2' if single and has_ros2_bag else 'resfit'
+    if player == 'ros2' and not has_ros2_bag:
+        raise ConfigError('player ros2 needs "ros2 bag" (package ros2bag), which is not installed: choose resfit')
     players = {
         'ros2': lambda: Process('', 'ros2', 'player', arguments=('bag', 'play', *ros2_play(bag, rate, namespace))),
         'resfit': lambda: Process(
@@ -82,10 +86,9 @@ def ros2_play(bag: Path, rate: float, namespace: str) -> list[str]:
 
     A bag of a whole session also holds commands: they must not reach a robot. Raises ConfigError.
     """
-    wanted = {kind: topic for topic, kind in TYPES.items()}
     try:
         with Reader(bag) as reader:
-            found = {item.topic: wanted[item.msgtype] for item in reader.connections if item.msgtype in wanted}
+            found = {item.topic: topic_of(item) for item in reader.connections if topic_of(item)}
     except (ReaderError, OSError, ValueError, KeyError) as error:
         raise ConfigError(f'{bag} {DAMAGED} ({error})') from None
     if not found:
@@ -93,8 +96,8 @@ def ros2_play(bag: Path, rate: float, namespace: str) -> list[str]:
     under = f'/{namespace.strip("/")}/recorded'.replace('//', '/')
     remapped = [f'{topic}:={under}/{name}' for topic, name in found.items()]
     return [
-        str(bag), '--rate', str(rate), '--delay', str(DELAY), '--disable-keyboard-controls', '--topics', *found,
-        '--remap', *remapped,
+        str(bag), '--rate', str(rate), '--delay', str(DELAY), '--disable-keyboard-controls', '--regex', '|'.join(found),
+        '--wait-for-all-acked', '10000', '--remap', *remapped,
     ]  # fmt: skip
 
 

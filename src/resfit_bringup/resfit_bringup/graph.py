@@ -234,7 +234,9 @@ def _body(options: Options) -> tuple[Process, ...]:
         parameters |= {'base_successes': options.base_successes, 'base_episodes': options.base_episodes}
         processes.append(Process('resfit_policy', 'web_node', 'web_node', parameters, essential=False))
     if options.record:
-        arguments = ('bag', 'record', '--all', '--storage', 'mcap', '--output', str(options.run_dir / 'bag'))
+        folders = (options.run_dir / f'bag{number}' for number in ('', *(f'-{again}' for again in range(2, 1000))))
+        folder = next(path for path in folders if not path.exists())  # the recorder refuses one that is there
+        arguments = ('bag', 'record', '--all', '--storage', 'mcap', '--output', str(folder))
         processes.append(Process('', 'ros2', 'bag', arguments=arguments, essential=False))
     return tuple(processes)
 

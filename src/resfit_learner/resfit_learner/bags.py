@@ -132,18 +132,30 @@ def read_raw(folder: Path) -> list[tuple[str, int, bytes]]:
         cut_off = any(folder.glob('*.mcap'))
         why = f'{folder} {DAMAGED} (it has no {METADATA}: recording was cut off)'
         raise ConfigError(why if cut_off else f'no bag at {folder}')
-    by_kind = {kind: topic for topic, kind in TYPES.items()}
     try:
         with Reader(folder) as reader:
-            wanted = [item for item in reader.connections if item.msgtype in by_kind]
+            wanted = [item for item in reader.connections if topic_of(item)]
             update = {item.id: _updater(item) for item in wanted}
             return [
-                (by_kind[item.msgtype], stamp, update[item.id](bytes(data)))
+                (topic_of(item), stamp, update[item.id](bytes(data)))
                 for item, stamp, data in reader.messages(connections=wanted)
                 if wanted
             ]
     except (ReaderError, OSError, ValueError, KeyError, AssertionError, EOFError) as error:
         raise ConfigError(f'{folder} {DAMAGED} ({error})') from None
+
+
+def topic_of(connection: Connection) -> str:
+    """Which of this package's topics a bag's one is, under whatever namespace; '' if none.
+
+    Not by its type alone: the verdicts of an oracle or a classifier are Rewards, too, and no labels.
+    """
+    path = f'/{connection.topic.lstrip("/")}'
+    for topic, kind in TYPES.items():
+        before, found, _ = path.rpartition(f'/{topic}')
+        if connection.msgtype == kind and found and path.endswith(topic):
+            return '' if before.rpartition('/')[2] in ('now', 'recorded') else topic
+    return ''
 
 
 def _updater(connection: Connection) -> Callable[[bytes], bytes]:
@@ -172,16 +184,38 @@ def read_messages(folder: Path) -> dict[str, list[Any]]:
 
 def read_record(folder: Path) -> Record:
     """The episode in one bag, under the newest label in that bag. Raises ConfigError."""
+    return read_session(folder)[-1]
+
+
+def read_session(folder: Path, on_damaged: Callable[[str], None] | None = None) -> list[Record]:
+    """All closed episodes in one bag, which may be of a whole session, each under its newest label there.
+
+    A recording may begin in the middle of an episode: ``on_damaged`` hears of one that is not whole; without it, that
+    is an error. Raises ConfigError, also where there is no whole one.
+    """
     messages = read_messages(folder)
-    closing = [item for item in messages[EPISODE] if item.phase in (2, 3, 4, 5)]
-    rewards = sorted(messages[REWARD], key=lambda item: int(item.revision))
+    closing = {int(item.episode_id): item for item in messages[EPISODE] if item.phase in (2, 3, 4, 5)}
     if not closing or not messages[STEP]:
         raise ConfigError(f'{folder} holds no closed episode')
-    try:
-        episode = read_episode_messages(closing[-1], rewards[-1] if rewards else None, messages[STEP])
-    except ValueError as error:
-        raise ConfigError(f'{folder}: {error}') from None
-    return Record(episode, tuple(_label(item) for item in rewards))
+    records, problems = [], []
+    for episode_id, end in closing.items():
+        rewards = [item for item in messages[REWARD] if int(item.episode_id) == episode_id]
+        rewards.sort(key=lambda item: int(item.revision))
+        if not rewards and end.phase != Phase.ABORTED:
+            problems.append(f'{folder}: episode {episode_id} has no label')
+            continue
+        try:
+            episode = read_episode_messages(end, rewards[-1] if rewards else None, messages[STEP])
+        except ValueError as error:
+            problems.append(f'{folder}: {error}')
+            continue
+        records.append(Record(episode, tuple(_label(item) for item in rewards)))
+    if problems and (on_damaged is None or not records):
+        raise ConfigError(problems[0])
+    for problem in problems:
+        assert on_damaged is not None
+        on_damaged(problem)
+    return records
 
 
 def _label(reward: Any) -> Label:
@@ -221,7 +255,7 @@ def read_records(
     learner must not quietly do with less, it is an error. Raises ConfigError, also where there is nothing to read.
     """
     if (directory / METADATA).exists():
-        yield read_record(directory)
+        yield from read_session(directory, on_damaged)
         return
     entries = episode_folders(directory) or episode_folders(directory / 'episodes')
     if not entries:

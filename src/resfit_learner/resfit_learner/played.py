@@ -84,6 +84,8 @@ class Played:
             f'{self.equal} steps equal to the bit, {self.base_only} more in the base action (held, taken over, other '
             f'weights); {len(self.differences)} of {self.episodes} episodes differ'
         )
+        if not self.heard:
+            text += '; nothing was heard: was anything played under recorded/?'
         if self.incomplete:
             text += f'; {len(self.incomplete)} not compared'
         note = about_version(self._reacting.runtime.version, self._acted) if self._reacting else ''

@@ -68,7 +68,7 @@ class PolicyNode(LifecycleNode):
         self.active, self.newcomer = False, True  # a newcomer has not heard of any episode yet
         self.episode = EpisodeState()
         self.refused_weights = 0
-        self.why = ''
+        self.why = self.problem = ''  # of a step; of the configuration, for autostart
         self.last_target: JointState | None = None
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -86,7 +86,8 @@ class PolicyNode(LifecycleNode):
             if parameters.weights:
                 self.runtime.set_weights(*unpack_actor(Path(parameters.weights).read_bytes()))
         except (ConfigError, OSError) as error:
-            self.get_logger().error(str(error))
+            self.problem = str(error)
+            self.get_logger().error(self.problem)
             return TransitionCallbackReturn.FAILURE
         self.takeover = Takeover(task.robot.names, parameters.teleop_quiet)
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
