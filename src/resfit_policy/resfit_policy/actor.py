@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -195,11 +195,12 @@ def unpack_actor(data: bytes) -> tuple[ResidualActor, Exploration, int]:
     return actor.eval(), exploration, version
 
 
-def unpack_published(data: bytes, digest: str, shape_hash: str, version: int) -> tuple[ResidualActor, Exploration, int]:
-    """``unpack_actor`` of a PolicyWeights message: raises ConfigError where the file is not the one announced."""
-    if hashlib.sha256(data).hexdigest() != digest:
+def unpack_published(message: Any) -> tuple[ResidualActor, Exploration, int]:
+    """``unpack_actor`` of a PolicyWeights message. Raises ConfigError also where the file is not the one announced."""
+    data = bytes(message.data)
+    if hashlib.sha256(data).hexdigest() != message.sha256:
         raise ConfigError('the sha256 does not match')
-    actor, exploration, found = unpack_actor(data)
-    if config_hash(actor.config) != shape_hash or found != version:
+    actor, exploration, version = unpack_actor(data)
+    if config_hash(actor.config) != message.config_hash or version != message.version:
         raise ConfigError('the message and the file in it disagree')
-    return actor, exploration, found
+    return actor, exploration, version

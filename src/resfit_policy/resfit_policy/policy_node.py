@@ -217,8 +217,7 @@ class PolicyNode(LifecycleNode):
     def on_weights(self, message: PolicyWeights) -> None:
         """Take new weights from the next step on; anything doubtful is refused and the old ones stay."""
         try:
-            data, digests = bytes(message.data), (message.sha256, message.config_hash)
-            self.runtime.set_weights(*unpack_published(data, *digests, message.version))
+            self.runtime.set_weights(*unpack_published(message))
             self.guard.fallback.weights_taken()
             self.health.saw('weights')
         except ConfigError as error:
