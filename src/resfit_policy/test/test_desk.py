@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,6 @@ from resfit_policy.ros import SENSOR
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 
 OPERATOR = {'reset': 'operator', 'success_source': 'operator'}
-
-
-@pytest.fixture
-def probe() -> Iterator[Probe]:
-    with isolated_domain():
-        made = Probe('policy_node')
-        yield made
-        made.close()
 
 
 def test_a_desk_sets_labels_corrects_undoes_and_aborts(tmp_path: Path, probe: Probe) -> None:

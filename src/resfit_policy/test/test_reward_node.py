@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,6 @@ from resfit_policy.task import load_task
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 
 TASK = load_task('woolly_ball')
-
-
-@pytest.fixture
-def probe() -> Iterator[Probe]:
-    with isolated_domain():
-        made = Probe('policy_node')
-        yield made
-        made.close()
 
 
 class Others:

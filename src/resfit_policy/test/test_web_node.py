@@ -5,12 +5,10 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 from sensor_msgs.msg import Image
 from test_reward_node import Others
 from web_pages import Page, ask, start
@@ -22,14 +20,6 @@ from resfit_policy.ros import LATCHED, SENSOR
 from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
 
 OPERATOR = {'reset': 'operator', 'success_source': 'operator'}
-
-
-@pytest.fixture
-def probe() -> Iterator[Probe]:
-    with isolated_domain():
-        made = Probe('policy_node')
-        yield made
-        made.close()
 
 
 def test_two_operators_label_and_correct_the_newest_label_wins_and_each_is_kept_with_its_name(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from web_pages import start
 
 from resfit_msgs.msg import EpisodeState, Reward
 from resfit_policy.browser import DESKTOP, PHONE, Browser, browser, find_browser
-from resfit_policy.testing import NodeProcess, Probe, isolated_domain, nodes
+from resfit_policy.testing import NodeProcess, Probe, nodes
 
 pytestmark = pytest.mark.skipif(not find_browser(), reason='no Chromium on the path')
 PHASE = "document.querySelector('#phase').textContent"
@@ -25,14 +24,6 @@ SMALL = """[...document.querySelectorAll('button')].filter(item => {
   const box = item.getBoundingClientRect()
   return box.height && (box.height < 40 || box.width < 40 || box.x < 0 || box.right > innerWidth)
 }).map(item => item.id)"""
-
-
-@pytest.fixture
-def probe() -> Iterator[Probe]:
-    with isolated_domain():
-        made = Probe('policy_node')
-        yield made
-        made.close()
 
 
 async def phase(page: Browser, wanted: str) -> None:
