@@ -125,9 +125,9 @@ def load_figures(path: Path = HERE / 'figures.yaml') -> dict[str, Figure]:
 
 
 def with_beside(figure: Figure, figures: dict[str, Figure]) -> list[Run]:
-    """The figure's runs after those of the figures it is shown beside, on the same tasks."""
-    tasks = {run.where for run in figure.runs}
-    others = [run for name in figure.beside for run in figures[name].runs if run.where in tasks]
+    """The figure's runs after those of the figures it is shown beside, on the same tasks and seeds."""
+    same = {(run.where, run.seed) for run in figure.runs}
+    others = [run for name in figure.beside for run in figures[name].runs if (run.where, run.seed) in same]
     return list({run.name: run for run in others + figure.runs}.values())
 
 

@@ -51,7 +51,8 @@ Made by `benchmarks/learning/plot.py` from the files in `benchmarks/learning/res
 settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those that are missing.
 
 * **base**, **final**: 100 episodes on fresh starts without exploration, 95 % Wilson interval in per cent; over several
-  seeds, each with its own base, the episodes of all are counted together.
+  seeds, each with its own base, the episodes of all are counted together. A goal is reached where
+  every seed reaches it, every base is in its band, and three are.
 * **dip**: success in the worst window of {WINDOW} training episodes over that of the base (1: never below); median, and
   smallest to largest over seeds. In the table of all runs, the interval is the noise of this one window against the
   base (ratio of two Beta(k + 1/2, n - k + 1/2) posteriors, 95 %). **of chance**: the median dip of simulated runs of
@@ -87,7 +88,7 @@ def main() -> None:
 
 
 def goals(figures: dict[str, Figure]) -> str:
-    head = ['task', 'goal', 'seeds', 'base', 'final', 'dip', 'steps', 'outcome']
+    head = ['task', 'goal', 'base in band', 'base', 'final', 'dip', 'steps', 'outcome']
     return markdown(head, goal_rows(figures))
 
 

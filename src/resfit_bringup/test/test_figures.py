@@ -45,7 +45,7 @@ other:
     ]  # fmt: skip
     assert [run.figure for run in found['other'].runs] == ['main', 'other', 'other']
     beside = [run.name for run in figures.with_beside(found['other'], found)]
-    assert len(beside) == 4 and 'woolly_ball-ours-s1' in beside  # no handover, and nothing twice
+    assert len(beside) == 3 and 'woolly_ball-ours-s1' not in beside  # the same tasks and seeds, and nothing twice
     path.write_text('main: {about: x, seeds: [0], runs: [{tusk: woolly_ball}]}')
     with pytest.raises(figures.ConfigError, match='tusk'):
         figures.load_figures(path)
@@ -79,3 +79,25 @@ def test_spreads_and_ratios_say_what_was_not_reached() -> None:
     assert tables.ratio([100.0, 200.0, 300.0], [600.0], 1000) == '3.0'
     assert tables.ratio([200.0], [math.inf], 1000) == '> 5.0'
     assert tables.ratio([math.inf], [600.0], 1000) == 'ours not reached'
+
+
+def test_a_goal_is_reached_by_every_seed_from_a_base_in_its_band(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, 'RESULTS', tmp_path)
+    runs = [figures.Run('main', seed, task='woolly_ball') for seed in range(4)]
+
+    def row(*ended: tuple[float, float]) -> list[str]:
+        for run, (base, final) in zip(runs, ended, strict=False):
+            run.result.parent.mkdir(parents=True, exist_ok=True)
+            run.result.write_text(cli.one_line_per_key({
+                'base': {'success': base, 'n': 100}, 'resfit': {'success': final, 'n': 100}, 'env_steps': 18_000,
+                'dip': {'ratio': 1.0},
+            }))  # fmt: skip
+        return tables.goal_rows({'main': figures.Figure('main', 'x', runs, [], False)})[0]
+
+    assert row((0.2, 0.96), (0.3, 0.97), (0.6, 0.98))[-1] == 'missed: base, seeds', 'two bases are in the band'
+    assert row((0.2, 0.96), (0.3, 0.97), (0.6, 0.98), (0.4, 0.98))[-1] == 'missed: base', 'one is still outside'
+    reached = row((0.2, 0.96), (0.3, 0.97), (0.35, 0.96), (0.4, 0.98))
+    assert reached[-1] == 'reached' and reached[2] == '4 of 4' and reached[4].startswith('97%')
+    assert row((0.2, 0.9), (0.3, 0.97), (0.35, 1.0), (0.4, 0.98))[-1] == 'missed: success'
