@@ -50,7 +50,7 @@ def actor(spoilt: bool = False) -> ResidualActor:
     with torch.no_grad():
         for parameter in made.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
-        made.basis.copy_(torch.eye(3, TASK.action_size))
+        made.basis.copy_(torch.eye(3, TASK.action_size)[None])
         if spoilt:
             made.net[-1].bias[1] += 1e-4
     return made.eval()

@@ -28,7 +28,7 @@ from resfit_policy.task import ConfigError, parse_config, read_json
 
 FORMAT = 'resfit-checkpoint-2'
 KEEP = 3
-MODULES = ('actor', 'critic', 'target_actor', 'target_critic', 'acting')
+MODULES = ('actor', 'critic', 'target_actor', 'target_critic', 'acting', 'reference')
 
 
 def save_checkpoint(learner: Learner, root: Path) -> Path:

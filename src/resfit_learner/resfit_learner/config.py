@@ -58,17 +58,22 @@ class LearnerConfig:
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
     caution: Annotated[float, Field(ge=0)] = 0.0  # standard deviations over heads by which a correction must gain (0)
-    l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond the lasting one (0)
+    l2: Annotated[float, Field(ge=0)] = (
+        1.0  # in the actor's loss, square of what is beyond the start's and the lasting correction (0)
+    )
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
     phase_steps: Count = 40  # control steps of a phase, each with a lasting correction of its own (a whole episode)
     offset_rate: Share = 0.3  # step per episode towards the best lasting corrections (``phase_critic``; 0)
+    # Updates that teach the actor what the demonstrations correct in the base, before the first online step (0)
+    warm_start: Annotated[int, Field(ge=0)] = 0
     zero_init: bool = True  # the residual starts at exactly zero
 
     # Residual: directions and bounds. error: directions of the base's error; joints: one per joint; absolute: joint
     # targets in place of a correction, the base is neither used nor seen (for baselines)
     residual: Literal['error', 'joints', 'absolute'] = 'error'  # (joints)
     directions: Count = 8  # principal directions of the base's error
+    phase_directions: bool = False  # directions and bounds of each phase's own error, in place of one set for all
     held_out: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of demonstrations, the last ones, not used in BC
     bound: Positive = 3.0  # error: in standard deviations; joints: of the joint's widened half range (0.1 or 0.2)
     ramp_steps: Annotated[int, Field(ge=0)] = 0  # online steps over which the bound grows from 0, 0: at once (0)

@@ -17,7 +17,7 @@ from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
-from resfit_learner.losses import actor_loss, critic_loss, td_target
+from resfit_learner.losses import actor_loss, critic_loss, imitation_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
@@ -26,6 +26,9 @@ from resfit_policy.actor import ActorConfig, Exploration, pack_actor
 from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
+
+WARM_START_LR = 1e-3
+WARM_START_BLUR = 0.02  # of the state, in its standard deviations
 
 
 def make_critic(config: LearnerConfig, shape: ActorConfig) -> EnsembleCritic:
@@ -67,6 +70,16 @@ class Learner:
 
         self.actor = make_actor(config, task, demonstrations)
         self.critic = make_critic(config, self.actor.config)
+        self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
+        for index, episode in enumerate(demonstrations):
+            transitions = build_transitions(episode, config.gamma, config.n_step)
+            # The demonstrator's corrections are for its own objects: they are no example for what is learned online.
+            self.offline.add(index, replace(transitions, success=False))
+        self.online = self._buffer(config.capacity)
+        self._warm_start()
+        self.reference = copy.deepcopy(self.actor)  # what the actor is held to
+        if not config.zero_init:
+            self.actor.net[-1].reset_parameters()  # type: ignore[operator]
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
         self.target_actor.encoder = None  # the next features come from the encoder itself (paper's code: the same)
         self.acting = copy.deepcopy(self.actor)  # what the policy gets: the actor, or a running mean of it
@@ -77,12 +90,15 @@ class Learner:
         self.critic_optimiser = adam(groups, config.critic_lr)  # the encoder learns from the critic alone
 
         self.phase_critic = PhaseCritic(self.actor.config.phases, self.actor.config.latent_size, config.offset_rate)
-        self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
-        for index, episode in enumerate(demonstrations):
-            transitions = build_transitions(episode, config.gamma, config.n_step)
-            # The demonstrator's corrections are for its own objects: they are no example for the actor.
-            self.offline.add(index, replace(transitions, success=False))
-        self.online = self._buffer(config.capacity)
+
+    def _warm_start(self) -> None:
+        """Teach the actor what the demonstrations correct: a chunk is old when its last actions are taken."""
+        optimiser = torch.optim.AdamW(self.actor.net.parameters(), WARM_START_LR, fused=True)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, self.config.warm_start))
+        for _ in range(self.config.warm_start):
+            batch = self._augment(self.offline.sample(self.config.batch, self.rng), WARM_START_BLUR)
+            self._descend(optimiser, imitation_loss(batch, self.actor))
+            schedule.step()
 
     def ingest(self, sequence: int, episode: Episode) -> None:
         """Take in an episode from the replay log, or its corrected label."""
@@ -99,14 +115,13 @@ class Learner:
 
     def _learn_offset(self, episode: Episode) -> None:
         """Move the actor's offsets towards the best lasting corrections, now that ``episode`` is known."""
-        base, executed = episode.base_action[: episode.length], episode.executed_action[: episode.length]
-        latent = self.actor.to_latent(torch.from_numpy(executed), torch.from_numpy(base)).clamp(-1, 1).numpy()
-        config = self.actor.config
+        config, parts = self.actor.config, (episode.executed_action, episode.base_action, episode.seen[:, 0])
+        latent = self.actor.to_latent(*(torch.from_numpy(part[: episode.length]) for part in parts))
         starts = np.arange(0, episode.length, config.phase_steps)[: config.phases]
-        means = np.stack([part.mean(0) for part in np.split(latent, starts[1:])])
+        means = np.stack([part.mean(0) for part in np.split(latent.clamp(-1, 1).numpy(), starts[1:])])
         self.phase_critic.add(episode.episode_id, Outline(episode.success, means, episode.seen[starts, 1:]))
         offset = torch.from_numpy(self.phase_critic.correction).atanh()
-        for actor in (self.actor, self.target_actor, self.acting):
+        for actor in (self.actor, self.target_actor, self.acting, self.reference):
             actor.offset.copy_(offset)
 
     @property
@@ -120,7 +135,7 @@ class Learner:
     def update(self) -> None:
         """One critic update, and every ``actor_delay`` of them one actor update."""
         config = self.config
-        batch = self._look(self._augment(self._sample()))
+        batch = self._look(self._augment(self._sample(), config.state_noise))
         target = td_target(config, batch, self.target_critic, self.target_actor, self.generator)
         loss, value = critic_loss(config, batch, target, self.critic, self.actor)
         self._descend(self.critic_optimiser, loss)
@@ -130,7 +145,7 @@ class Learner:
         late = self.counters.updates - config.critic_warmup
         if late > 0 and self.counters.updates % config.actor_delay == 0:
             batch = replace(batch, state=batch.state.detach())
-            loss = actor_loss(config, batch, self.critic, self.actor)
+            loss = actor_loss(config, batch, self.critic, self.actor, self.reference)
             self._descend(self.actor_optimiser, loss)
             polyak(self.target_actor.net, self.actor.net, config.tau)
             polyak(self.acting.net, self.actor.net, max(config.averaging, min(1.0, config.actor_delay / late)))
@@ -152,7 +167,7 @@ class Learner:
         """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``)."""
         s, base = torch.from_numpy(state)[None], torch.from_numpy(base_action)[None]
         with torch.inference_mode():
-            both = torch.cat([torch.from_numpy(latent)[None], self.actor.to_latent(base, base)])
+            both = torch.cat([torch.from_numpy(latent)[None], self.actor.to_latent(base, base, s[:, 0])])
             with_it, without = self.critic(self.actor.encode(s, base).expand(2, -1), both).unbind(-1)
             gain = with_it - without
             return bool(gain.mean() > (self.config.q_gate or 0.0) * gain.std())
@@ -171,9 +186,9 @@ class Learner:
             parts.append(self.online.sample(self.config.batch - offline, self.rng))
         return parts[0] if len(parts) == 1 else concatenate(*parts)
 
-    def _augment(self, batch: Batch) -> Batch:
+    def _augment(self, batch: Batch, blur: float) -> Batch:
         """Blur the state, so that the critic cannot tell episodes apart by where their objects happened to lie."""
-        std = self.config.state_noise * self.actor.state_std[: batch.state.shape[1] - 1]
+        std = blur * self.actor.state_std[: batch.state.shape[1] - 1]
         noise = torch.randn(batch.state.shape, generator=self.generator) * torch.cat([torch.zeros(1), std])
         return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 

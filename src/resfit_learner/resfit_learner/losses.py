@@ -29,7 +29,7 @@ def td_target(
     chosen = torch.randperm(critic.heads, generator=generator)[: config.subset].tolist()
     value = critic(encoded, latent, chosen).min(0).values
     if config.q_gate is not None:
-        uncorrected = actor.to_latent(batch.next_base_action, batch.next_base_action)
+        uncorrected = actor.to_latent(batch.next_base_action, batch.next_base_action, batch.next_state[:, 0])
         value = torch.maximum(value, critic(encoded, uncorrected, chosen).min(0).values)
     target = batch.reward + batch.discount * value
     if config.mc_share:
@@ -42,7 +42,8 @@ def critic_loss(
     config: LearnerConfig, batch: Batch, target: Tensor, critic: EnsembleCritic, actor: ResidualActor
 ) -> tuple[Tensor, Tensor]:
     """Each head's own squared error or cross-entropy, averaged over batch and heads; and Q's mean."""
-    latent = actor.to_latent(batch.action, batch.base_action).clamp(-config.correction_cut, config.correction_cut)
+    latent = actor.to_latent(batch.action, batch.base_action, batch.state[:, 0])
+    latent = latent.clamp(-config.correction_cut, config.correction_cut)
     outputs = critic.outputs(actor.encode(batch.state, batch.base_action), latent)
     values = critic.values(outputs)
     if config.critic_loss == 'hl_gauss':
@@ -60,23 +61,34 @@ def hl_gauss(target: Tensor, bins: int, spread: float = 0.75) -> Tensor:
     return share
 
 
-def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor) -> Tensor:
+def imitation_loss(batch: Batch, actor: ResidualActor) -> Tensor:
+    """Mean square of what the actor's corrections lack to those of the batch, in the latent range."""
+    wanted = actor.to_latent(batch.action, batch.base_action, batch.state[:, 0]).clamp(-1, 1)
+    loss: Tensor = (actor(batch.state, batch.base_action) - wanted).square().mean()
+    return loss
+
+
+def actor_loss(
+    config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor, reference: ResidualActor
+) -> Tensor:
     """-mean Q(s, b, pi(s, b)) over all heads, plus the trust terms of the recipe.
 
-    With ``caution``, what a correction gains over none counts, less so many standard deviations of it over the heads:
-    where they disagree, nothing is corrected.
+    ``reference`` is the actor as it started, with the lasting corrections of now. With ``caution``, what a correction
+    gains over it counts, less so many standard deviations of it over the heads: where they disagree, nothing changes.
     """
     encoded = actor.encode(batch.state, batch.base_action)
     latent = actor.correct(encoded)
+    with torch.no_grad():
+        known = reference.correct(encoded)
     value = critic(encoded, latent)
     loss: Tensor = -value.mean()
     if config.caution:
         with torch.no_grad():
-            uncorrected = critic(encoded, actor.to_latent(batch.base_action, batch.base_action))
-        loss = loss + config.caution * (value - uncorrected).std(0).mean()
+            before = critic(encoded, known)
+        loss = loss + config.caution * (value - before).std(0).mean()
     if config.l2:
-        loss = loss + config.l2 * (latent - actor.lasting(encoded)).square().mean()
+        loss = loss + config.l2 * (latent - known).square().mean()
     if config.imitation:
-        seen = actor.to_latent(batch.action, batch.base_action).clamp(-1, 1)
+        seen = actor.to_latent(batch.action, batch.base_action, batch.state[:, 0]).clamp(-1, 1)
         loss = loss + config.imitation * (batch.success[:, None] * (latent - seen).square()).mean()
     return loss

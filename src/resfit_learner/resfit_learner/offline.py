@@ -79,11 +79,12 @@ def outline(episodes: Sequence[Episode], actor: ResidualActor, authority: float 
     found: list[list[tuple[int, Array, Array, Array, bool]]] = []
     for index, episode in enumerate(episodes):
         length = episode.length
-        base, executed = (torch.from_numpy(part[:length]) for part in (episode.base_action, episode.executed_action))
+        parts = episode.base_action, episode.executed_action, episode.seen[:, 0]
+        base, executed, step = (torch.from_numpy(part[:length]) for part in parts)
         with torch.no_grad():
             encoded = _encode(episode, actor, length)
-            none = actor.to_latent(base, base)
-            taken = actor.to_latent(executed, base).clamp(-CUT, CUT).double().numpy()
+            none = actor.to_latent(base, base, step)
+            taken = actor.to_latent(executed, base, step).clamp(-CUT, CUT).double().numpy()
             wanted = torch.lerp(none, actor.correct(encoded), authority).double().numpy()
         for phase, start in enumerate(range(0, length, PHASE_STEPS)):
             rows, ended = slice(start, start + PHASE_STEPS), start + PHASE_STEPS >= length

@@ -7,6 +7,7 @@ its error on demonstrations that it was not trained on are few, and their spread
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,24 +19,31 @@ from resfit_policy.episode_log import Episode
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
 
+LEAST_SPREAD = 1e-5  # rad, of an error in a direction that is worth correcting in
+
 
 def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episode]) -> ResidualActor:
     """An untrained actor whose directions, bounds and normalisers come from ``demonstrations``.
 
     These carry the base's action in ``base_action``. Raises ConfigError where they cannot be learned from.
     """
+    length = float(np.mean([episode.length for episode in demonstrations]))
+    phases = max(1, round(length / config.phase_steps))
     state = np.concatenate([episode.seen for episode in demonstrations])[:, 1:]
     base = np.concatenate([episode.base_action for episode in demonstrations])
     executed = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
     if config.residual == 'error':
         first = round(len(demonstrations) * (1 - config.held_out))
         held_out = demonstrations[min(first, len(demonstrations) - 1) :]
-        basis, scale = error_directions(held_out, config.directions, config.bound)
+        basis, scale = error_directions(
+            [episode.executed_action[: episode.length] - episode.base_action[: episode.length] for episode in held_out],
+            config, phases,
+        )  # fmt: skip
         centre, spread = base.mean(0), np.maximum(base.std(0), 0.02)
     else:
         centre, spread = widened_range(executed, config.bound)
-        basis = np.eye(task.action_size, dtype=np.float32)
-        scale = spread if config.residual == 'absolute' else config.bound * spread
+        basis = np.eye(task.action_size, dtype=np.float32)[None].repeat(phases, 0)
+        scale = (spread if config.residual == 'absolute' else config.bound * spread)[None].repeat(phases, 0)
     pixels = config.from_pixels(task)
     if task.from_pixels and not pixels and state.shape[1] == task.state_size:
         raise ConfigError('the base gives no features of its images: set encoder to vit or cnn')
@@ -43,18 +51,16 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
         ActorConfig(
             state.shape[1],
             task.action_size,
-            len(basis),
+            basis.shape[1],
             config.actor_hidden,
             absolute=config.residual == 'absolute',
             encoder=config.encoder if pixels and config.encoder != 'frozen' else 'none',
             cameras=len(task.cameras) if pixels else 0,
             image_size=task.image_size,
-            phases=max(1, round(float(np.mean([episode.length for episode in demonstrations])) / config.phase_steps)),
+            phases=phases,
             phase_steps=config.phase_steps,
         )
     )
-    if not config.zero_init:
-        actor.net[-1].reset_parameters()  # type: ignore[operator]
     buffers = {
         'state_mean': state.mean(0),
         'state_std': np.maximum(state.std(0), config.state_floor),
@@ -78,19 +84,32 @@ def widened_range(actions: Float, head_room: float, floor: float = 0.05) -> tupl
     return (low + high) / 2, np.maximum((high - low) / 2, floor) * (1 + head_room)
 
 
-def error_directions(held_out: Sequence[Episode], count: int, bound: float) -> tuple[Float, Float]:
-    """Principal directions of (demonstrated - base action): orthonormal basis (k, A) and bounds (k,) rad.
+def error_directions(errors: Sequence[Float], config: LearnerConfig, phases: int) -> tuple[Float, Float]:
+    """Principal directions of the base's error: orthonormal bases (P, k, A) and bounds (P, k) rad, one set per phase.
 
-    A bound is ``bound`` standard deviations of the error in its direction. ``held_out`` carry the base's action
-    in ``base_action``. Directions without any error are left out, so k may be below ``count``.
+    ``errors``: (T, A) rad of held-out episodes. A bound is ``config.bound`` standard deviations of the error in its
+    direction. Directions without any error are left out, so k may be below ``config.directions``. What a base gets
+    wrong in one phase (an arm that reaches) it need not in another (fingers that let go): with
+    ``config.phase_directions`` each has its own, otherwise all have those of the whole episode.
     Raises ConfigError where the base reproduces the demonstrations exactly.
     """
-    errors = np.concatenate(
-        [episode.executed_action[: episode.length] - episode.base_action[: episode.length] for episode in held_out]
-    ).astype(np.float64)
-    _, singular, directions = np.linalg.svd(errors, full_matrices=False)
-    spread = singular / np.sqrt(len(errors))
-    kept = min(count, int((spread > 1e-5).sum()))
+    whole = np.concatenate(errors)
+    basis, spread = _principal(whole, config.directions)
+    kept = int((spread > LEAST_SPREAD).sum())
     if kept == 0:
         raise ConfigError('the base repeats the held-out demonstrations exactly: give demonstrations it has not seen')
-    return directions[:kept].astype(np.float32), (bound * spread[:kept]).astype(np.float32)
+    found = [(basis[:kept], spread[:kept])] * phases
+    if config.phase_directions:
+        starts = np.arange(phases + 1) * config.phase_steps
+        starts[-1] = max(len(error) for error in errors)  # the last phase never ends
+        parts = [np.concatenate([error[i:j] for error in errors]) for i, j in itertools.pairwise(starts)]
+        found = [_principal(part if len(part) > kept else whole, kept) for part in parts]
+    bases, spreads = zip(*found, strict=True)
+    return np.stack(bases), config.bound * np.maximum(np.stack(spreads), LEAST_SPREAD)
+
+
+def _principal(errors: Float, count: int) -> tuple[Float, Float]:
+    """The first ``count`` directions (k, A) of errors (N, A), and the errors' spread (k,) in them."""
+    _, singular, directions = np.linalg.svd(errors.astype(np.float64), full_matrices=False)
+    spread = singular[:count] / np.sqrt(len(errors))
+    return directions[:count].astype(np.float32), spread.astype(np.float32)

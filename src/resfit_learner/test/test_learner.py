@@ -11,7 +11,7 @@ from resfit_learner.buffer import ReplayBuffer
 from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from resfit_learner.config import LearnerConfig, load_config
 from resfit_learner.learner import Learner
-from resfit_learner.losses import actor_loss, critic_loss, td_target
+from resfit_learner.losses import actor_loss, critic_loss, imitation_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import unpack_actor
@@ -87,7 +87,7 @@ def test_the_critic_loss_is_the_mean_of_squares_of_each_head():
     batch = learner.offline.sample(8, learner.rng)
     target = torch.linspace(0, 1, 8)
     loss, _ = critic_loss(SMALL, batch, target, learner.critic, learner.actor)
-    latent = learner.actor.to_latent(batch.action, batch.base_action).clamp(-1, 1)
+    latent = learner.actor.to_latent(batch.action, batch.base_action, batch.state[:, 0]).clamp(-1, 1)
     values = learner.critic(learner.actor.encode(batch.state, batch.base_action), latent)
     by_hand = sum(((values[head] - target) ** 2).mean() for head in range(4)) / 4
     assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
@@ -96,10 +96,27 @@ def test_the_critic_loss_is_the_mean_of_squares_of_each_head():
 def test_a_descent_on_the_actor_loss_raises_q():
     learner = make_learner(replace(SMALL, imitation=0.0))
     batch = learner.offline.sample(16, learner.rng)
-    before = actor_loss(learner.config, batch, learner.critic, learner.actor).item()
+
+    def loss():
+        return actor_loss(learner.config, batch, learner.critic, learner.actor, learner.reference)
+
+    before = loss().item()
     for _ in range(20):
-        learner._descend(learner.actor_optimiser, actor_loss(learner.config, batch, learner.critic, learner.actor))
-    assert actor_loss(learner.config, batch, learner.critic, learner.actor).item() < before
+        learner._descend(learner.actor_optimiser, loss())
+    assert loss().item() < before
+
+
+def test_a_warm_start_learns_the_demonstrations_corrections_and_is_what_the_actor_is_held_to():
+    cold, warm = make_learner(), make_learner(replace(SMALL, warm_start=300, offset_rate=0.0))
+    batch = warm.offline.sample(48, np.random.default_rng(0))
+    before, after = (imitation_loss(batch, learner.actor).item() for learner in (cold, warm))
+    assert after < 0.8 * before
+    for actor in (warm.acting, warm.target_actor, warm.reference):
+        assert torch.equal(actor(batch.state, batch.base_action), warm.actor(batch.state, batch.base_action))
+    start = [value.clone() for value in warm.reference.parameters()]
+    run(warm, range(1, 6))
+    assert all(torch.equal(was, now) for was, now in zip(start, warm.reference.parameters(), strict=True))
+    assert not torch.equal(warm.actor.net[0].weight, warm.reference.net[0].weight)
 
 
 def test_caution_counts_the_gain_less_what_the_heads_disagree_on():
@@ -107,7 +124,13 @@ def test_caution_counts_the_gain_less_what_the_heads_disagree_on():
     batch = learner.offline.sample(8, np.random.default_rng(0))
     torch.nn.init.normal_(learner.actor.net[-1].weight)
     plain, cautious = (
-        actor_loss(replace(SMALL, l2=0.0, imitation=0.0, caution=caution), batch, learner.critic, learner.actor)
+        actor_loss(
+            replace(SMALL, l2=0.0, imitation=0.0, caution=caution),
+            batch,
+            learner.critic,
+            learner.actor,
+            learner.reference,
+        )
         for caution in (0.0, 2.0)
     )
     encoded = learner.actor.encode(batch.state, batch.base_action)
@@ -131,13 +154,15 @@ def test_the_update_to_data_ratio_holds():
     assert learner.counters.updates == round((learner.counters.env_steps - SMALL.min_steps) * 2.5)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
-    whole = make_learner()
+@pytest.mark.parametrize('warm_start', [0, 20])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
+    config = replace(SMALL, warm_start=warm_start)
+    whole = make_learner(config)
     run(whole, range(1, 9))
-    first = make_learner()
+    first = make_learner(config)
     run(first, range(1, 5))
     save_checkpoint(first, tmp_path)
-    second = make_learner(seed=99)  # another seed: everything must come from the checkpoint
+    second = make_learner(config, seed=99)  # another seed: everything must come from the checkpoint
     load_checkpoint(second, latest_checkpoint(tmp_path))
     for number in range(1, 5):  # again from the replay log
         second.ingest(number, make_episode(number, success=number % 3 == 0))

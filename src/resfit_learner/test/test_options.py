@@ -17,11 +17,12 @@ from resfit_learner.learner import Learner
 from resfit_learner.losses import hl_gauss, td_target
 from resfit_learner.networks import EnsembleCritic
 from resfit_learner.rollout import run_episode
-from resfit_learner.synergies import widened_range
+from resfit_learner.synergies import error_directions, widened_range
 from resfit_learner.training import ResFiT
 from resfit_learner.transitions import Transitions, build_transitions
-from resfit_policy.actor import Exploration
+from resfit_policy.actor import ActorConfig, Exploration, ResidualActor
 from resfit_policy.episode_log import Arm
+from resfit_policy.task import ConfigError
 
 SMALL = LearnerConfig(batch=8, heads=2, critic_hidden=(8,), actor_hidden=(8,), directions=2, min_steps=100)
 
@@ -37,16 +38,41 @@ def test_the_range_of_actions_is_floored_and_widened() -> None:
     assert centre == pytest.approx([0.1, 0.7])
     assert half == pytest.approx([0.2 * 1.2, 0.05 * 1.2])  # the second one never moves
     learner = make_learner(residual='joints', bound=0.2)
-    assert learner.actor.scale == pytest.approx(0.2 * learner.actor.action_std.numpy())
+    assert learner.actor.scale[0] == pytest.approx(0.2 * learner.actor.action_std.numpy())
+
+
+@pytest.mark.parametrize('per_phase', [False, True])
+def test_directions_are_those_of_the_error_in_their_phase(per_phase: bool) -> None:
+    config = replace(SMALL, directions=1, phase_steps=3, bound=2.0, phase_directions=per_phase)
+    early, late = np.array([[0.1, 0, 0], [-0.1, 0, 0], [0.1, 0, 0]]), np.array([[0, 0.3, 0], [0, -0.3, 0]])
+    basis, bound = error_directions([np.concatenate([early, late, late]), np.concatenate([early, late])], config, 2)
+    first, second = (0, 1) if per_phase else (1, 1)
+    assert np.abs(basis) == pytest.approx(np.eye(3)[[[first], [second]]])
+    everywhere = 0.3 * math.sqrt(6 / 12)  # of twelve rows six err so
+    assert bound.ravel() == pytest.approx([0.2, 0.6] if per_phase else [2 * everywhere] * 2)
+    assert (basis.shape, bound.shape) == ((2, 1, 3), (2, 1))
+    with pytest.raises(ConfigError, match='repeats the held-out'):
+        error_directions([np.zeros((4, 3))], config, 2)
+
+
+def test_a_correction_is_along_the_directions_of_its_phase() -> None:
+    actor = ResidualActor(ActorConfig(state_size=1, action_size=2, latent_size=1, phases=2, phase_steps=10))
+    actor.basis[:] = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    actor.scale[:] = torch.tensor([[0.1], [0.3]])
+    latent, base, step = torch.full((3, 1), 0.5), torch.ones(3, 2), torch.tensor([9.0, 10.0, 99.0])
+    residual = actor.to_residual(latent, base, step)
+    assert torch.allclose(residual, torch.tensor([[0.05, 0.0], [0.0, 0.15], [0.0, 0.15]]))
+    assert torch.allclose(actor.to_latent(base + residual, base, step), latent, atol=1e-6)
+    assert actor.residual(latent[0].numpy(), base[0].numpy(), 10) == pytest.approx([0.0, 0.15])
 
 
 def test_an_absolute_action_does_not_depend_on_the_base() -> None:
     actor = make_learner(residual='absolute', bound=0.2).actor
     latent, bases = torch.tensor([[0.5, -1.0]]), torch.tensor([[0.3, 0.2], [-0.4, 0.0]])
-    executed = bases + actor.to_residual(latent, bases)
+    executed = bases + actor.to_residual(latent, bases, torch.zeros(2))
     by_hand = actor.action_mean + latent[0] * actor.action_std
     assert torch.allclose(executed, by_hand.expand(2, -1), atol=1e-6)
-    assert torch.allclose(actor.to_latent(executed, bases), latent.expand(2, -1), atol=1e-5)
+    assert torch.allclose(actor.to_latent(executed, bases, torch.zeros(2)), latent.expand(2, -1), atol=1e-5)
     state = torch.zeros(2, 1 + actor.config.state_size)
     assert torch.equal(actor.encode(state, bases)[0], actor.encode(state, bases)[1])
 

@@ -1,7 +1,8 @@
 """The residual actor: a small bounded network whose output starts at exactly zero (paper III-B).
 
-It corrects in k latent directions ("synergies"): residual = (scale * tanh(u)) @ basis. With the identity as
-basis these are the joints, as published. Directions and bounds come from data, see ``resfit_learner.synergies``.
+It corrects in k latent directions ("synergies"), in each phase of an episode its own:
+residual = (scale * tanh(u)) @ basis. With the identity as basis these are the joints, as published. Directions and
+bounds come from data, see ``resfit_learner.synergies``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.tensors import fill, read_tensors
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-3'
+FORMAT = 'resfit-actor-4'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 
 
@@ -41,7 +42,7 @@ class ActorConfig:
     encoder: Literal['none', 'vit', 'cnn'] = 'none'  # of images, trained with the residual
     cameras: int = 0  # that an encoder sees
     image_size: int = 84  # pixels
-    phases: int = 1  # of an episode, each with an offset of its own; the last one never ends
+    phases: int = 1  # of an episode, each with directions and an offset of its own; the last one never ends
     phase_steps: int = 1  # control steps
 
     @property
@@ -83,14 +84,18 @@ class ResidualActor(nn.Module):
         self.basis: Tensor
         self.scale: Tensor
         self.offset: Tensor
-        k, size = config.latent_size, config.action_size
+        phases, k, size = config.phases, config.latent_size, config.action_size
         self.register_buffer('state_mean', torch.zeros(config.seen_size))
         self.register_buffer('state_std', torch.ones(config.seen_size))
         self.register_buffer('action_mean', torch.zeros(size))
         self.register_buffer('action_std', torch.ones(size))
-        self.register_buffer('basis', torch.eye(k, size))
-        self.register_buffer('scale', torch.full((k,), 0.05))
-        self.register_buffer('offset', torch.zeros(config.phases, k))  # before tanh, the same in a whole phase
+        self.register_buffer('basis', torch.eye(k, size).repeat(phases, 1, 1))
+        self.register_buffer('scale', torch.full((phases, k), 0.05))
+        self.register_buffer('offset', torch.zeros(phases, k))  # before tanh, the same in a whole phase
+
+    def phase(self, step: Tensor) -> Tensor:
+        """Which phase (B,) each control step (B,) is in."""
+        return (step // self.config.phase_steps).long().clamp(max=self.config.phases - 1)
 
     def encode(self, state: Tensor, base_action: Tensor) -> Tensor:
         """Normalised network input: (B, 1 + S) as ``see`` gives it and (B, A) rad -> (B, S + A + P).
@@ -98,11 +103,10 @@ class ResidualActor(nn.Module):
         The last P numbers say which phase it is. Without A where the actor is ``absolute``.
         """
         config, clip = self.config, self.config.state_clip
-        phase = (state[:, 0] // config.phase_steps).long().clamp(max=config.phases - 1)
         parts = [((state[:, 1:] - self.state_mean) / self.state_std).clamp(-clip, clip)]
         if not config.absolute:
             parts.append(((base_action - self.action_mean) / self.action_std).clamp(-clip, clip))
-        parts.append(nn.functional.one_hot(phase, config.phases).to(state.dtype))
+        parts.append(nn.functional.one_hot(self.phase(state[:, 0]), config.phases).to(state.dtype))
         return torch.cat(parts, -1)
 
     def forward(self, state: Tensor, base_action: Tensor) -> Tensor:
@@ -114,22 +118,19 @@ class ResidualActor(nn.Module):
         latent: Tensor = torch.tanh(self.net(encoded) + encoded[:, -self.config.phases :] @ self.offset)
         return latent
 
-    def lasting(self, encoded: Tensor) -> Tensor:
-        """The part (B, k) of ``correct`` that lasts for a phase."""
-        return torch.tanh(encoded[:, -self.config.phases :] @ self.offset)
-
-    def to_residual(self, latent: Tensor, base_action: Tensor) -> Tensor:
-        """Latent correction (B, k) -> residual (B, A) rad on the base action (B, A) rad."""
-        residual = (latent * self.scale) @ self.basis
+    def to_residual(self, latent: Tensor, base_action: Tensor, step: Tensor) -> Tensor:
+        """Latent correction (B, k) in control steps (B,) -> residual (B, A) rad on the base action (B, A) rad."""
+        phase = self.phase(step)
+        residual = torch.einsum('bk,bka->ba', latent * self.scale[phase], self.basis[phase])
         return residual + self.action_mean - base_action if self.config.absolute else residual
 
-    def to_latent(self, action: Tensor, base_action: Tensor) -> Tensor:
+    def to_latent(self, action: Tensor, base_action: Tensor, step: Tensor) -> Tensor:
         """Nearest latent correction (B, k) by which ``base_action`` became ``action``; may lie outside [-1, 1].
 
-        The rows of the basis are orthonormal, so its transpose is its inverse.
+        The rows of a basis are orthonormal, so its transpose is its inverse.
         """
-        origin = self.action_mean if self.config.absolute else base_action
-        return ((action - origin) @ self.basis.T) / self.scale
+        origin, phase = self.action_mean if self.config.absolute else base_action, self.phase(step)
+        return torch.einsum('ba,bka->bk', action - origin, self.basis[phase]) / self.scale[phase]
 
     def see(self, state: Float, images: NDArray[np.uint8]) -> Float:
         """Step and state (1 + S,), and behind it what the encoder, if there is one, makes of (K, H, W, 3) images."""
@@ -144,11 +145,11 @@ class ResidualActor(nn.Module):
             latent = self(torch.from_numpy(state)[None], torch.from_numpy(base_action)[None])
         return np.asarray(latent[0].numpy(), np.float32)
 
-    def residual(self, latent: Float, base_action: Float) -> Float:
-        """One residual (A,) float32 rad of a latent correction (k,)."""
+    def residual(self, latent: Float, base_action: Float, step: int) -> Float:
+        """One residual (A,) float32 rad of a latent correction (k,) in a control step."""
         with torch.inference_mode():
-            residual = self.to_residual(torch.from_numpy(latent), torch.from_numpy(base_action))
-        return np.asarray(residual.numpy(), np.float32)
+            one = torch.from_numpy(latent)[None], torch.from_numpy(base_action)[None], torch.tensor([step])
+            return np.asarray(self.to_residual(*one)[0].numpy(), np.float32)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))

@@ -143,4 +143,4 @@ class PolicyRuntime:
         latent = np.clip(latent, -exploration.limit, exploration.limit)
         if self.gate is not None and not self.gate(seen, base_action, latent):
             return np.zeros_like(base_action)
-        return actor.residual(latent, base_action)
+        return actor.residual(latent, base_action, self._step)

@@ -44,7 +44,7 @@ def trained_actor(seed=0):
 
 def test_a_fresh_actor_corrects_nothing():
     actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 29)).eval()
-    assert not actor.residual(actor.act(first_seen(), HOME), HOME).any()
+    assert not actor.residual(actor.act(first_seen(), HOME), HOME, 0).any()
 
 
 def test_authority_zero_is_the_base_policy_to_the_bit():

@@ -98,7 +98,7 @@ class PPO:
             torch.from_numpy(np.concatenate([getattr(episode, name)[: episode.length] for episode in episodes]))
             for name in ('seen', 'base_action', 'residual')
         )
-        taken = self.actor.to_latent(base + residual, base)
+        taken = self.actor.to_latent(base + residual, base, state[:, 0])
         encoded = self.actor.encode(state, base)
         with torch.no_grad():
             before = self._log_prob(encoded, taken)
