@@ -84,12 +84,12 @@ class Run:
         return json.loads(self.result.read_text()) if self.result.exists() else None
 
     def stale(self) -> list[str]:
-        """Settings that are others now than when the result was made."""
+        """Settings that are others now than when the result was made; one that there was not then was off."""
         result, plan = self.load(), self.plan()
         if result is None:
             return []
         pairs = ((plan[part][key], result[part].get(key), key) for part in plan for key in plan[part])
-        return [key for now, then, key in pairs if now != then]
+        return [key for now, then, key in pairs if now != then and (now or then is not None)]
 
     def folder(self) -> Path:
         """Where the run keeps its checkpoints; other settings are another folder."""

@@ -69,6 +69,11 @@ def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest
     changed['settings']['n_step'] = 99
     run.result.write_text(cli.one_line_per_key(changed))
     assert run.stale() == ['n_step']
+    older = run.plan()
+    for there_was_not in ('warm_start', 'heads'):  # the first is off now, so nothing has changed
+        del older['settings'][there_was_not]
+    run.result.write_text(cli.one_line_per_key(older))
+    assert run.stale() == ['heads']
 
 
 def test_spreads_and_ratios_say_what_was_not_reached() -> None:
