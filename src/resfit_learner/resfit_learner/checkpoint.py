@@ -26,7 +26,7 @@ from resfit_policy.actor import ResidualActor
 from resfit_policy.files import sync_folder, write_atomically
 from resfit_policy.task import ConfigError, parse_config, read_json
 
-FORMAT = 'resfit-checkpoint-2'
+FORMAT = 'resfit-checkpoint-3'
 KEEP = 3
 MODULES = ('actor', 'critic', 'target_actor', 'target_critic', 'acting', 'reference')
 

@@ -58,9 +58,7 @@ class LearnerConfig:
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
     caution: Annotated[float, Field(ge=0)] = 0.0  # standard deviations over heads by which a correction must gain (0)
-    l2: Annotated[float, Field(ge=0)] = (
-        1.0  # in the actor's loss, square of what is beyond the start's and the lasting correction (0)
-    )
+    l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond start and lasting one (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
     phase_steps: Count = 40  # control steps of a phase, each with a lasting correction of its own (a whole episode)

@@ -81,7 +81,8 @@ class Learner:
         if not config.zero_init:
             self.actor.net[-1].reset_parameters()  # type: ignore[operator]
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
-        self.target_actor.encoder = None  # the next features come from the encoder itself (paper's code: the same)
+        # Features come from the encoder itself, those of the next state, too (paper's code: the same).
+        self.target_actor.encoder = self.reference.encoder = None
         self.acting = copy.deepcopy(self.actor)  # what the policy gets: the actor, or a running mean of it
         self.acting.encoder = self.actor.encoder
         adam = partial(torch.optim.AdamW, weight_decay=config.weight_decay, fused=True)
@@ -96,7 +97,7 @@ class Learner:
         optimiser = torch.optim.AdamW(self.actor.net.parameters(), WARM_START_LR, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, self.config.warm_start))
         for _ in range(self.config.warm_start):
-            batch = self._augment(self.offline.sample(self.config.batch, self.rng), WARM_START_BLUR)
+            batch = self._look(self._augment(self.offline.sample(self.config.batch, self.rng), WARM_START_BLUR))
             self._descend(optimiser, imitation_loss(batch, self.actor))
             schedule.step()
 

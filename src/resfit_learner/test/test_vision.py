@@ -145,7 +145,7 @@ def test_features_are_the_same_in_policy_bag_and_learner(base, tmp_path):
 def test_an_encoder_learns_from_the_critic_alone(base, encoder):
     policy = load_base(str(base), TASK)
     made = [relabel(item, policy, pixels=True) for item in demonstrations()]
-    learner = Learner(replace(SMALL, encoder=encoder, offline_fraction=1.0), TASK, made)
+    learner = Learner(replace(SMALL, encoder=encoder, offline_fraction=1.0, warm_start=1), TASK, made)
     parts = {'encoder': learner.actor.encoder, 'actor': learner.actor.net, 'critic': learner.critic}
 
     def moved():
