@@ -16,6 +16,8 @@ from resfit_policy.task import ConfigError
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / 'results'
+# Settings that came after results were made, each with the value that means what was done before.
+SINCE = {'phase_directions': False, 'warm_start': 0}
 SCRATCH = Path('runs') / 'learning'  # in the folder one is in: checkpoints, logs, results of trials
 OURS = 'ours'
 
@@ -84,12 +86,12 @@ class Run:
         return json.loads(self.result.read_text()) if self.result.exists() else None
 
     def stale(self) -> list[str]:
-        """Settings that are others now than when the result was made; one that there was not then was off."""
+        """Settings that are others now than when the result was made."""
         result, plan = self.load(), self.plan()
         if result is None:
             return []
-        pairs = ((plan[part][key], result[part].get(key), key) for part in plan for key in plan[part])
-        return [key for now, then, key in pairs if now != then and (now or then is not None)]
+        pairs = ((plan[part][key], result[part].get(key, SINCE.get(key)), key) for part in plan for key in plan[part])
+        return [key for now, then, key in pairs if now != then]
 
     def folder(self) -> Path:
         """Where the run keeps its checkpoints; other settings are another folder."""

@@ -70,10 +70,13 @@ def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest
     run.result.write_text(cli.one_line_per_key(changed))
     assert run.stale() == ['n_step']
     older = run.plan()
-    for there_was_not in ('warm_start', 'heads'):  # the first is off now, so nothing has changed
+    for there_was_not in figures.SINCE:
         del older['settings'][there_was_not]
     run.result.write_text(cli.one_line_per_key(older))
-    assert run.stale() == ['heads']
+    assert run.stale() == []
+    del older['settings']['caution']  # 0 now, but nobody says that it was
+    run.result.write_text(cli.one_line_per_key(older))
+    assert run.stale() == ['caution']
 
 
 def test_spreads_and_ratios_say_what_was_not_reached() -> None:

@@ -78,10 +78,11 @@ def actor_loss(
     """
     encoded = actor.encode(batch.state, batch.base_action)
     latent = actor.correct(encoded)
-    with torch.no_grad():
-        known = reference.correct(encoded)
     value = critic(encoded, latent)
     loss: Tensor = -value.mean()
+    if config.caution or config.l2:
+        with torch.no_grad():
+            known = reference.correct(encoded)
     if config.caution:
         with torch.no_grad():
             before = critic(encoded, known)
