@@ -26,9 +26,9 @@ from resfit_policy.actor import ResidualActor
 from resfit_policy.files import sync_folder, write_atomically
 from resfit_policy.task import ConfigError, parse_config, read_json
 
-FORMAT = 'resfit-checkpoint-3'
+FORMAT = 'resfit-checkpoint-4'
 KEEP = 3
-MODULES = ('actor', 'critic', 'target_actor', 'target_critic', 'acting', 'reference')
+MODULES = ('actor', 'critic', 'target_actor', 'target_critic', 'acting')
 
 
 def save_checkpoint(learner: Learner, root: Path) -> Path:
@@ -129,6 +129,7 @@ def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dic
         getattr(learner, module_name).load_state_dict(own)
     for optimiser_name in ('actor_optimiser', 'critic_optimiser'):
         load_optimiser(getattr(learner, optimiser_name), optimiser_name, tensors)
+    learner.fill_offline()  # with the correction that the actor was made with
     learner.generator.set_state(tensors['torch_rng'])
     learner.rng.bit_generator.state = numpy_rng
 

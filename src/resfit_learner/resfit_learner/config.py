@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,12 +58,12 @@ class LearnerConfig:
     target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
     target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
     caution: Annotated[float, Field(ge=0)] = 0.0  # standard deviations over heads by which a correction must gain (0)
-    l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond start and lasting one (0)
+    l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond the lasting one (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
 
     phase_steps: Count = 40  # control steps of a phase, each with a lasting correction of its own (a whole episode)
     offset_rate: Share = 0.3  # step per episode towards the best lasting corrections (``phase_critic``; 0)
-    # Updates that teach the actor what the demonstrations correct in the base, before the first online step (0)
+    # Updates that teach a network, frozen then, what the demonstrations correct in the base; all else comes on top (0)
     warm_start: Annotated[int, Field(ge=0)] = 0
     zero_init: bool = True  # the residual starts at exactly zero
 
@@ -100,6 +100,8 @@ class LearnerConfig:
     def _check(self) -> LearnerConfig:
         if self.subset > self.heads:
             raise ValueError(f'subset ({self.subset}) cannot exceed heads ({self.heads}); lower subset')
+        if self.warm_start and self.residual == 'absolute':
+            raise ValueError('warm_start corrects the base, which an absolute residual does not use; leave it out')
         if self.min_steps >= self.capacity:
             raise ValueError('min_steps must be below capacity, or learning never starts')
         return self
@@ -208,5 +210,4 @@ def load_config(recipe: str = 'resfit_ros', path: str | Path | None = None, **ch
         parse_config(LearnerConfig, read, str(path))
         values.update(read)
     values.update(changes)
-    parse_config(LearnerConfig, values, 'learner configuration')
-    return replace(RECIPES[recipe], **values)
+    return parse_config(LearnerConfig, asdict(RECIPES[recipe]) | values, 'learner configuration')

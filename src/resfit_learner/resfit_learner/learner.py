@@ -17,18 +17,16 @@ from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
-from resfit_learner.losses import actor_loss, critic_loss, imitation_loss, td_target
+from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
 from resfit_learner.transitions import build_transitions
+from resfit_learner.warm_start import Show, from_start
 from resfit_policy.actor import ActorConfig, Exploration, pack_actor
 from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
-
-WARM_START_LR = 1e-3
-WARM_START_BLUR = 0.02  # of the state, in its standard deviations
 
 
 def make_critic(config: LearnerConfig, shape: ActorConfig) -> EnsembleCritic:
@@ -53,10 +51,17 @@ class Counters:
 class Learner:
     """Residual TD3 with a randomised ensemble over demonstrations and online episodes."""
 
-    def __init__(self, config: LearnerConfig, task: Task, demonstrations: Sequence[Episode], seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: LearnerConfig,
+        task: Task,
+        demonstrations: Sequence[Episode],
+        seed: int = 0,
+        show: Show = lambda step: None,
+    ) -> None:
         """``demonstrations`` carry the frozen base's action in ``base_action``, see ``relabel``.
 
-        Raises ConfigError where they cannot be learned from.
+        ``show`` hears of the updates of a warm start. Raises ConfigError where they cannot be learned from.
         """
         check_demonstrations(task, demonstrations)
         torch.set_num_threads(config.threads)
@@ -68,21 +73,17 @@ class Learner:
         self.metrics: dict[str, float] = {}
         self._steps: dict[int, int] = {}  # length of each ingested episode
 
-        self.actor = make_actor(config, task, demonstrations)
+        self.actor = make_actor(config, task, demonstrations, show)
         self.critic = make_critic(config, self.actor.config)
         self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
-        for index, episode in enumerate(demonstrations):
-            transitions = build_transitions(episode, config.gamma, config.n_step)
-            # The demonstrator's corrections are for its own objects: they are no example for what is learned online.
-            self.offline.add(index, replace(transitions, success=False))
+        self.demonstrations = demonstrations
+        self.fill_offline()
         self.online = self._buffer(config.capacity)
-        self._warm_start()
-        self.reference = copy.deepcopy(self.actor)  # what the actor is held to
         if not config.zero_init:
             self.actor.net[-1].reset_parameters()  # type: ignore[operator]
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
         # Features come from the encoder itself, those of the next state, too (paper's code: the same).
-        self.target_actor.encoder = self.reference.encoder = None
+        self.target_actor.encoder = None
         self.acting = copy.deepcopy(self.actor)  # what the policy gets: the actor, or a running mean of it
         self.acting.encoder = self.actor.encoder
         adam = partial(torch.optim.AdamW, weight_decay=config.weight_decay, fused=True)
@@ -92,17 +93,17 @@ class Learner:
 
         self.phase_critic = PhaseCritic(self.actor.config.phases, self.actor.config.latent_size, config.offset_rate)
 
-    def _warm_start(self) -> None:
-        """Teach the actor what the demonstrations correct: a chunk is old when its last actions are taken."""
-        optimiser = torch.optim.AdamW(self.actor.net.parameters(), WARM_START_LR, fused=True)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, self.config.warm_start))
-        for _ in range(self.config.warm_start):
-            batch = self._look(self._augment(self.offline.sample(self.config.batch, self.rng), WARM_START_BLUR))
-            self._descend(optimiser, imitation_loss(batch, self.actor))
-            schedule.step()
+    def fill_offline(self) -> None:
+        """Put the demonstrations into their buffer, as they look from where the actor starts."""
+        for index, episode in enumerate(self.demonstrations):
+            known = from_start(episode, self.actor.demonstrated)
+            transitions = build_transitions(known, self.config.gamma, self.config.n_step)
+            # The demonstrator's corrections are for its own objects: they are no example for what is learned online.
+            self.offline.add(index, replace(transitions, success=False))
 
     def ingest(self, sequence: int, episode: Episode) -> None:
         """Take in an episode from the replay log, or its corrected label."""
+        episode = from_start(episode, self.actor.demonstrated)
         transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
         if len(transitions):
             self.online.add(episode.episode_id, transitions)
@@ -122,7 +123,7 @@ class Learner:
         means = np.stack([part.mean(0) for part in np.split(latent.clamp(-1, 1).numpy(), starts[1:])])
         self.phase_critic.add(episode.episode_id, Outline(episode.success, means, episode.seen[starts, 1:]))
         offset = torch.from_numpy(self.phase_critic.correction).atanh()
-        for actor in (self.actor, self.target_actor, self.acting, self.reference):
+        for actor in (self.actor, self.target_actor, self.acting):
             actor.offset.copy_(offset)
 
     @property
@@ -136,7 +137,7 @@ class Learner:
     def update(self) -> None:
         """One critic update, and every ``actor_delay`` of them one actor update."""
         config = self.config
-        batch = self._look(self._augment(self._sample(), config.state_noise))
+        batch = self._look(self._augment(self._sample()))
         target = td_target(config, batch, self.target_critic, self.target_actor, self.generator)
         loss, value = critic_loss(config, batch, target, self.critic, self.actor)
         self._descend(self.critic_optimiser, loss)
@@ -146,7 +147,7 @@ class Learner:
         late = self.counters.updates - config.critic_warmup
         if late > 0 and self.counters.updates % config.actor_delay == 0:
             batch = replace(batch, state=batch.state.detach())
-            loss = actor_loss(config, batch, self.critic, self.actor, self.reference)
+            loss = actor_loss(config, batch, self.critic, self.actor)
             self._descend(self.actor_optimiser, loss)
             polyak(self.target_actor.net, self.actor.net, config.tau)
             polyak(self.acting.net, self.actor.net, max(config.averaging, min(1.0, config.actor_delay / late)))
@@ -187,9 +188,9 @@ class Learner:
             parts.append(self.online.sample(self.config.batch - offline, self.rng))
         return parts[0] if len(parts) == 1 else concatenate(*parts)
 
-    def _augment(self, batch: Batch, blur: float) -> Batch:
+    def _augment(self, batch: Batch) -> Batch:
         """Blur the state, so that the critic cannot tell episodes apart by where their objects happened to lie."""
-        std = blur * self.actor.state_std[: batch.state.shape[1] - 1]
+        std = self.config.state_noise * self.actor.state_std[: batch.state.shape[1] - 1]
         noise = torch.randn(batch.state.shape, generator=self.generator) * torch.cat([torch.zeros(1), std])
         return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 

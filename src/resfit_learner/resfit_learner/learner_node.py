@@ -69,7 +69,7 @@ class LearnerNode(Node):
             )
         recorded = read_demonstrations(task, Path(parameters.demonstrations))
         demonstrations = [relabel(episode, base, config.from_pixels(task)) for episode in recorded]
-        self.learner = Learner(config, task, demonstrations, parameters.seed)
+        self.learner = Learner(config, task, demonstrations, parameters.seed, self.show_warm_start)
         self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
         if self.checkpoint is not None:
             load_checkpoint(self.learner, self.checkpoint)
@@ -93,6 +93,11 @@ class LearnerNode(Node):
         self.create_timer(1.0, self.beat, clock=steady)
         self.publish_weights()
         self.publish_status()
+
+    def show_warm_start(self, step: int) -> None:
+        """Say now and then how far it has come, before there are weights."""
+        text = f'warm start: {step} updates on the demonstrations so far'
+        self.get_logger().info(text, throttle_duration_sec=5.0)
 
     def refuse_second(self) -> None:
         """Raises ConfigError when another learner already publishes weights here."""

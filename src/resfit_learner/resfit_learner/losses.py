@@ -61,34 +61,23 @@ def hl_gauss(target: Tensor, bins: int, spread: float = 0.75) -> Tensor:
     return share
 
 
-def imitation_loss(batch: Batch, actor: ResidualActor) -> Tensor:
-    """Mean square of what the actor's corrections lack to those of the batch, in the latent range."""
-    wanted = actor.to_latent(batch.action, batch.base_action, batch.state[:, 0]).clamp(-1, 1)
-    loss: Tensor = (actor(batch.state, batch.base_action) - wanted).square().mean()
-    return loss
-
-
-def actor_loss(
-    config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor, reference: ResidualActor
-) -> Tensor:
+def actor_loss(config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor) -> Tensor:
     """-mean Q(s, b, pi(s, b)) over all heads, plus the trust terms of the recipe.
 
-    ``reference`` is the actor as it started, with the lasting corrections of now. With ``caution``, what a correction
-    gains over it counts, less so many standard deviations of it over the heads: where they disagree, nothing changes.
+    With ``caution``, what a correction gains over the lasting one counts, less so many standard deviations of it over
+    the heads: where they disagree, nothing more is corrected.
     """
     encoded = actor.encode(batch.state, batch.base_action)
     latent = actor.correct(encoded)
+    lasting = actor.lasting(encoded)
     value = critic(encoded, latent)
     loss: Tensor = -value.mean()
-    if config.caution or config.l2:
-        with torch.no_grad():
-            known = reference.correct(encoded)
     if config.caution:
         with torch.no_grad():
-            before = critic(encoded, known)
+            before = critic(encoded, lasting)
         loss = loss + config.caution * (value - before).std(0).mean()
     if config.l2:
-        loss = loss + config.l2 * (latent - known).square().mean()
+        loss = loss + config.l2 * (latent - lasting).square().mean()
     if config.imitation:
         seen = actor.to_latent(batch.action, batch.base_action, batch.state[:, 0]).clamp(-1, 1)
         loss = loss + config.imitation * (batch.success[:, None] * (latent - seen).square()).mean()

@@ -35,6 +35,7 @@ class Setup:
     seed: int  # of all that is random in the learner
     bc: BcConfig  # how the base was trained
     first_start: int  # online episode k = 1, 2, ... starts from scene seed ``first_start + k``
+    show: Callable[[int], None] = lambda step: None  # hears of the updates before the first online step
 
 
 class Method(Protocol):

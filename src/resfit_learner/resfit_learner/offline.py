@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resfit_learner.networks import EnsembleCritic
+from resfit_learner.warm_start import from_start
 from resfit_policy.actor import ResidualActor
 from resfit_policy.episode_log import Arm, Episode, Phase
 from resfit_policy.rate import Rate, Z, wilson
@@ -78,19 +79,19 @@ def outline(episodes: Sequence[Episode], actor: ResidualActor, authority: float 
     """The phases of ``usable`` episodes; ``authority`` scales the corrections of ``actor``, 0 is the base alone."""
     found: list[list[tuple[int, Array, Array, Array, bool]]] = []
     for index, episode in enumerate(episodes):
-        length = episode.length
-        parts = episode.base_action, episode.executed_action, episode.seen[:, 0]
-        base, executed, step = (torch.from_numpy(part[:length]) for part in parts)
+        known, length = from_start(episode, actor.demonstrated), episode.length
+        parts = episode.base_action, known.base_action, episode.executed_action, episode.seen[:, 0]
+        base, start, executed, step = (torch.from_numpy(part[:length]) for part in parts)
         with torch.no_grad():
-            encoded = _encode(episode, actor, length)
-            none = actor.to_latent(base, base, step)
-            taken = actor.to_latent(executed, base, step).clamp(-CUT, CUT).double().numpy()
+            encoded = _encode(known, actor, length)
+            none = actor.to_latent(base, start, step)
+            taken = actor.to_latent(executed, start, step).clamp(-CUT, CUT).double().numpy()
             wanted = torch.lerp(none, actor.correct(encoded), authority).double().numpy()
-        for phase, start in enumerate(range(0, length, PHASE_STEPS)):
-            rows, ended = slice(start, start + PHASE_STEPS), start + PHASE_STEPS >= length
+        for phase, first in enumerate(range(0, length, PHASE_STEPS)):
+            rows, ended = slice(first, first + PHASE_STEPS), first + PHASE_STEPS >= length
             if phase == len(found):
                 found.append([])
-            state = encoded[start].double().numpy()
+            state = encoded[first].double().numpy()
             found[phase].append((index, state, taken[rows].mean(0), wanted[rows].mean(0), ended))
     return [PhaseRows(*(np.array(column) for column in zip(*rows, strict=True))) for rows in found]
 
@@ -176,7 +177,7 @@ def believed(episodes: Sequence[Episode], actor: ResidualActor, critic: Ensemble
     with torch.no_grad():
         values = [
             critic(encoded := _encode(item, actor, 1), actor.correct(encoded)).mean()
-            for item in episodes
+            for item in (from_start(episode, actor.demonstrated) for episode in episodes)
             if item.length
         ]
     return float(torch.stack(values).mean())

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from resfit_learner.config import LearnerConfig
+from resfit_learner.warm_start import Show, demonstrated_correction, from_start
 from resfit_policy.actor import ActorConfig, ResidualActor
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import Float
@@ -22,19 +23,29 @@ from resfit_policy.task import ConfigError, Task
 LEAST_SPREAD = 1e-5  # rad, of an error in a direction that is worth correcting in
 
 
-def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episode]) -> ResidualActor:
+def make_actor(
+    config: LearnerConfig, task: Task, demonstrations: Sequence[Episode], show: Show = lambda step: None
+) -> ResidualActor:
     """An untrained actor whose directions, bounds and normalisers come from ``demonstrations``.
 
-    These carry the base's action in ``base_action``. Raises ConfigError where they cannot be learned from.
+    These carry the base's action in ``base_action``. With ``config.warm_start`` their correction is learned first
+    (``show`` hears of it), and directions and bounds are of the error that it leaves over.
+    Raises ConfigError where they cannot be learned from.
     """
+    first = round(len(demonstrations) * (1 - config.held_out))
+    first = max(0, min(first, len(demonstrations) - 1))
+    correction = None
+    if config.warm_start:
+        known = demonstrations[: max(1, first)]  # what the base knows, too
+        correction = demonstrated_correction(task, known, config.warm_start, show)
+        demonstrations = [from_start(item, correction) for item in demonstrations]
     length = float(np.mean([episode.length for episode in demonstrations]))
     phases = max(1, round(length / config.phase_steps))
     state = np.concatenate([episode.seen for episode in demonstrations])[:, 1:]
     base = np.concatenate([episode.base_action for episode in demonstrations])
     executed = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
     if config.residual == 'error':
-        first = round(len(demonstrations) * (1 - config.held_out))
-        held_out = demonstrations[min(first, len(demonstrations) - 1) :]
+        held_out = demonstrations[first:]
         basis, scale = error_directions(
             [episode.executed_action[: episode.length] - episode.base_action[: episode.length] for episode in held_out],
             config, phases,
@@ -59,8 +70,10 @@ def make_actor(config: LearnerConfig, task: Task, demonstrations: Sequence[Episo
             image_size=task.image_size,
             phases=phases,
             phase_steps=config.phase_steps,
+            demonstrated=correction is not None,
         )
     )
+    actor.demonstrated = correction
     buffers = {
         'state_mean': state.mean(0),
         'state_std': np.maximum(state.std(0), config.state_floor),

@@ -23,7 +23,7 @@ class ResFiT:
     """The ``Method`` of this project, and with ``recipe: paper`` that of the paper: one unit is one episode."""
 
     def __init__(self, setup: Setup) -> None:
-        self.learner = Learner(setup.config, setup.task, setup.demonstrations, setup.seed)
+        self.learner = Learner(setup.config, setup.task, setup.demonstrations, setup.seed, setup.show)
         self.runtime = PolicyRuntime(
             setup.task, setup.make_base(), seed=setup.seed, pixels=setup.config.from_pixels(setup.task)
         )

@@ -11,7 +11,7 @@ from resfit_learner.buffer import ReplayBuffer
 from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from resfit_learner.config import LearnerConfig, load_config
 from resfit_learner.learner import Learner
-from resfit_learner.losses import actor_loss, critic_loss, imitation_loss, td_target
+from resfit_learner.losses import actor_loss, critic_loss, td_target
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.transitions import build_transitions
 from resfit_policy.actor import unpack_actor
@@ -98,25 +98,12 @@ def test_a_descent_on_the_actor_loss_raises_q():
     batch = learner.offline.sample(16, learner.rng)
 
     def loss():
-        return actor_loss(learner.config, batch, learner.critic, learner.actor, learner.reference)
+        return actor_loss(learner.config, batch, learner.critic, learner.actor)
 
     before = loss().item()
     for _ in range(20):
         learner._descend(learner.actor_optimiser, loss())
     assert loss().item() < before
-
-
-def test_a_warm_start_learns_the_demonstrations_corrections_and_is_what_the_actor_is_held_to():
-    cold, warm = make_learner(), make_learner(replace(SMALL, warm_start=300, offset_rate=0.0))
-    batch = warm.offline.sample(48, np.random.default_rng(0))
-    before, after = (imitation_loss(batch, learner.actor).item() for learner in (cold, warm))
-    assert after < 0.8 * before
-    for actor in (warm.acting, warm.target_actor, warm.reference):
-        assert torch.equal(actor(batch.state, batch.base_action), warm.actor(batch.state, batch.base_action))
-    start = [value.clone() for value in warm.reference.parameters()]
-    run(warm, range(1, 6))
-    assert all(torch.equal(was, now) for was, now in zip(start, warm.reference.parameters(), strict=True))
-    assert not torch.equal(warm.actor.net[0].weight, warm.reference.net[0].weight)
 
 
 def test_caution_counts_the_gain_less_what_the_heads_disagree_on():
@@ -129,7 +116,6 @@ def test_caution_counts_the_gain_less_what_the_heads_disagree_on():
             batch,
             learner.critic,
             learner.actor,
-            learner.reference,
         )
         for caution in (0.0, 2.0)
     )

@@ -20,12 +20,13 @@ from pydantic.dataclasses import dataclass
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from resfit_policy.demonstrated import DemonstratedCorrection
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.tensors import fill, read_tensors
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-4'
+FORMAT = 'resfit-actor-5'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 
 
@@ -44,6 +45,7 @@ class ActorConfig:
     image_size: int = 84  # pixels
     phases: int = 1  # of an episode, each with directions and an offset of its own; the last one never ends
     phase_steps: int = 1  # control steps
+    demonstrated: bool = False  # corrects what the demonstrations correct before anything else
 
     @property
     def seen_size(self) -> int:
@@ -77,6 +79,9 @@ class ResidualActor(nn.Module):
         self.encoder: ImageEncoder | None = None
         if config.encoder != 'none':
             self.encoder = ImageEncoder(config.encoder, config.cameras, config.image_size, IMAGE_FEATURES)
+        self.demonstrated: DemonstratedCorrection | None = None
+        if config.demonstrated:
+            self.demonstrated = DemonstratedCorrection(config.state_size, config.action_size)
         self.state_mean: Tensor
         self.state_std: Tensor
         self.action_mean: Tensor
@@ -118,6 +123,10 @@ class ResidualActor(nn.Module):
         latent: Tensor = torch.tanh(self.net(encoded) + encoded[:, -self.config.phases :] @ self.offset)
         return latent
 
+    def lasting(self, encoded: Tensor) -> Tensor:
+        """The part (B, k) of ``correct`` that is the same in a whole phase."""
+        return torch.tanh(encoded[:, -self.config.phases :] @ self.offset)
+
     def to_residual(self, latent: Tensor, base_action: Tensor, step: Tensor) -> Tensor:
         """Latent correction (B, k) in control steps (B,) -> residual (B, A) rad on the base action (B, A) rad."""
         phase = self.phase(step)
@@ -138,6 +147,13 @@ class ResidualActor(nn.Module):
             return state
         with torch.inference_mode():
             return np.concatenate([state, self.encoder(torch.from_numpy(images)[None])[0].numpy()])
+
+    def start(self, state: Float, base_action: Float) -> Float:
+        """What the learned correction comes on top of: one base action (A,) rad, corrected as demonstrated.
+
+        It is the ``base_action`` of all other methods.
+        """
+        return base_action if self.demonstrated is None else base_action + self.demonstrated.act(state, base_action)
 
     def act(self, state: Float, base_action: Float) -> Float:
         """One latent correction (k,) float32, without gradients."""

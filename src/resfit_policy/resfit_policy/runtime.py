@@ -133,7 +133,8 @@ class PolicyRuntime:
         return self.supervisor.last if self._step else observation.state[: self.task.action_size]
 
     def _residual(self, actor: ResidualActor, seen: Float, base_action: Float) -> Float:
-        latent, exploration = actor.act(seen, base_action), self.exploration
+        start = actor.start(seen, base_action)
+        latent, exploration = actor.act(seen, start), self.exploration
         if self._std > 0:
             if self._step % exploration.hold == 0 or self._noise.shape != latent.shape:
                 draw = self._rng.uniform if exploration.uniform else self._rng.normal
@@ -141,6 +142,6 @@ class PolicyRuntime:
                 self._noise = draw(low, self._std, latent.shape).astype(np.float32)
             latent = latent + self._noise
         latent = np.clip(latent, -exploration.limit, exploration.limit)
-        if self.gate is not None and not self.gate(seen, base_action, latent):
-            return np.zeros_like(base_action)
-        return actor.residual(latent, base_action, self._step)
+        if self.gate is not None and not self.gate(seen, start, latent):
+            return start - base_action
+        return start - base_action + actor.residual(latent, start, self._step)

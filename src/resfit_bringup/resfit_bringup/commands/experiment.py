@@ -105,6 +105,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         make = partial(make_env, args, replace(job, horizon=_patient_horizon(args, job, *make())))
     env, task = make()
     demonstrations, base, choice = _given(args, job, env, task)
+    warms = config.warm_start and args.method == 'resfit'
+    warming = Progress('warm start', config.warm_start, 'updates').update if warms else lambda step: None
     setup = Setup(
         task=task,
         make_env=lambda: make()[0],
@@ -114,6 +116,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         bc=job.bc,
         seed=args.seed,
         first_start=args.seed * 100_000 + TRAINING_SEEDS,
+        show=warming,
     )
     method = make_method(args.method, setup)
     prepared = time.monotonic()

@@ -54,9 +54,8 @@ class PPO:
         self.config = config or PpoConfig()
         torch.manual_seed(setup.seed)
         torch.set_num_threads(setup.config.threads)
-        self.actor = make_actor(
-            replace(setup.config, actor_hidden=self.config.hidden), setup.task, setup.demonstrations
-        )
+        shape = replace(setup.config, actor_hidden=self.config.hidden, warm_start=0)
+        self.actor = make_actor(shape, setup.task, setup.demonstrations)
         self.value = EnsembleCritic(self.actor.config.input_size, 0, 1, self.config.hidden)
         self.log_std = nn.Parameter(torch.tensor(math.log(self.config.std)))
         self.optimiser = torch.optim.Adam(
@@ -68,7 +67,7 @@ class PPO:
         self.generator = torch.Generator().manual_seed(setup.seed)
         self.runtime = PolicyRuntime(setup.task, setup.make_base(), seed=setup.seed)
         self.curve = Curve()
-        self.settings = asdict(self.config) | {'residual': asdict(setup.config)}
+        self.settings = asdict(self.config) | {'residual': asdict(shape)}
         self.iterations = 0
         self._env, self._first_start = setup.make_env(), setup.first_start
         self._swap()

@@ -1,0 +1,69 @@
+"""Before the first online step: teach a network what the demonstrations correct in the frozen base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from resfit_policy.demonstrated import DemonstratedCorrection
+from resfit_policy.episode_log import Episode
+from resfit_policy.task import Task
+
+BATCH = 256
+LEARNING_RATE = 1e-3  # at the start; it falls to 0 along a cosine
+BLUR = 0.05  # of what is seen, in standard deviations
+LEAST_SPREAD = 1e-4  # rad, of a joint's error
+SHOW_EVERY = 100  # updates
+
+Show = Callable[[int], None]
+
+
+def demonstrated_correction(
+    task: Task, demonstrations: Sequence[Episode], steps: int, show: Show = lambda step: None
+) -> DemonstratedCorrection:
+    """Fit the demonstrations' action less the base's in ``steps`` updates; ``show`` hears of some of them.
+
+    ``demonstrations`` carry the base's action in ``base_action``.
+    """
+    state, base, executed = (
+        torch.from_numpy(np.concatenate([getattr(item, name)[: item.length] for item in demonstrations]))
+        for name in ('seen', 'base_action', 'executed_action')
+    )
+    error, size = executed - base, task.action_size
+    model = DemonstratedCorrection(state.shape[1] - 1, size)
+    seen = state[:, 1 + size :]
+    values = {
+        'mean': seen.mean(0),
+        'std': seen.std(0).clamp(min=0.02),
+        'action_mean': base.mean(0),
+        'action_std': base.std(0).clamp(min=0.02),
+        'spread': error.std(0).clamp(min=LEAST_SPREAD),
+        'longest': torch.tensor([float(max(item.length for item in demonstrations))]),
+    }
+    for name, value in values.items():
+        getattr(model, name).copy_(value)
+    blur = torch.cat([torch.zeros(1 + size), BLUR * model.std])
+    optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(steps):
+        rows = torch.randint(len(state), (BATCH,))
+        blurred = state[rows] + blur * torch.randn(BATCH, len(blur))
+        loss = ((model(blurred, base[rows]) - error[rows]) / model.spread).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % SHOW_EVERY == 0 or step + 1 == steps:
+            show(step + 1)
+    return model.requires_grad_(False)
+
+
+def from_start(episode: Episode, correction: DemonstratedCorrection | None) -> Episode:
+    """The episode with the corrected base's action in place of the base's: what the learner corrects."""
+    if correction is None:
+        return episode
+    added = correction.act(episode.seen, episode.base_action)
+    return replace(episode, base_action=episode.base_action + added)
