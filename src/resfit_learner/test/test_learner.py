@@ -111,12 +111,7 @@ def test_caution_counts_the_gain_less_what_the_heads_disagree_on():
     batch = learner.offline.sample(8, np.random.default_rng(0))
     torch.nn.init.normal_(learner.actor.net[-1].weight)
     plain, cautious = (
-        actor_loss(
-            replace(SMALL, l2=0.0, imitation=0.0, caution=caution),
-            batch,
-            learner.critic,
-            learner.actor,
-        )
+        actor_loss(replace(SMALL, l2=0.0, imitation=0.0, caution=caution), batch, learner.critic, learner.actor)
         for caution in (0.0, 2.0)
     )
     encoded = learner.actor.encode(batch.state, batch.base_action)
