@@ -18,7 +18,7 @@ from resfit_learner.training import ResFiT
 JOB = """
 demonstrations: 3
 bc: {steps: 50, hidden: [32]}
-learner: {heads: 2, critic_hidden: [16], utd: 0.3, critic_warmup: 20}
+learner: {heads: 2, critic_hidden: [16], utd: 0.3, critic_warmup: 20, warm_start: 50}
 """
 
 

@@ -22,7 +22,7 @@ JOB = """
 base_band: [0.0, 1.0]
 patience: 2
 bc: {steps: 100, hidden: [32]}
-learner: {heads: 2, critic_hidden: [16], utd: 0.2, min_steps: 50, critic_warmup: 5}
+learner: {heads: 2, critic_hidden: [16], utd: 0.2, min_steps: 50, critic_warmup: 5, warm_start: 50}
 """
 STARTS = """
 import numpy as np

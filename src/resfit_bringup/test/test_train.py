@@ -22,7 +22,7 @@ from resfit_policy.testing import isolated_domain
 JOB = """
 demonstrations: 2
 bc: {steps: 60, hidden: [32]}
-learner: {heads: 2, critic_hidden: [16], actor_hidden: [16], batch: 32, min_steps: 100, utd: 0.5}
+learner: {heads: 2, critic_hidden: [16], actor_hidden: [16], batch: 32, min_steps: 100, utd: 0.5, warm_start: 50}
 steps: 600
 evaluation_episodes: 6
 """

@@ -109,7 +109,7 @@ class LearnerConfig:
 
 RECIPES: dict[str, LearnerConfig] = {
     # For joint targets, and a base that mostly fails the same way: lasting corrections, and an actor near them.
-    'resfit_ros': LearnerConfig(),
+    'resfit_ros': LearnerConfig(warm_start=8000, phase_directions=True),
     # For actions that add up (velocities, deltas), where what lasts does harm, and for a base that fails in many ways:
     # the step-wise actor alone, from the start, and little noise (docs/learning.md).
     'resfit_steps': LearnerConfig(

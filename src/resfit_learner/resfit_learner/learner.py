@@ -120,7 +120,9 @@ class Learner:
         config, parts = self.actor.config, (episode.executed_action, episode.base_action, episode.seen[:, 0])
         latent = self.actor.to_latent(*(torch.from_numpy(part[: episode.length]) for part in parts))
         starts = np.arange(0, episode.length, config.phase_steps)[: config.phases]
-        means = np.stack([part.mean(0) for part in np.split(latent.clamp(-1, 1).numpy(), starts[1:])])
+        # The last phase lasts to the end. All of its draws would average out in a long episode, which mostly fails:
+        # its first ``phase_steps`` have as much noise in them in every episode.
+        means = np.stack([latent[at : at + config.phase_steps].clamp(-1, 1).mean(0).numpy() for at in starts])
         self.phase_critic.add(episode.episode_id, Outline(episode.success, means, episode.seen[starts, 1:]))
         offset = torch.from_numpy(self.phase_critic.correction).atanh()
         for actor in (self.actor, self.target_actor, self.acting):
