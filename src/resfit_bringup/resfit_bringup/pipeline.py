@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from resfit_bringup.progress import Progress
 from resfit_learner.act_training import train_act
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel, train_base
-from resfit_learner.evaluation import Comparison, compare, interleaved
+from resfit_learner.evaluation import Comparison, Rate, compare, interleaved, wilson
 from resfit_learner.export import write_episode
 from resfit_learner.rollout import run_episode
 from resfit_policy.act import ActNet
@@ -172,3 +173,14 @@ def evaluate(
 
         base, resfit = interleaved(env, runtime, seeds(EVALUATION_SEEDS, seed, episodes), show)
     return compare(base, resfit), base, resfit
+
+
+def evaluate_start(env: gymnasium.Env[Any, Any], runtime: PolicyRuntime, episodes: int, seed: int) -> Rate:
+    """What the warm start alone does on the starts of ``evaluate``: all that was learned online is taken away."""
+    runtime.exploration = replace(runtime.exploration, limit=0.0)
+    won = 0
+    with Progress('start alone', episodes, 'starts') as progress:
+        for done, start in enumerate(seeds(EVALUATION_SEEDS, seed, episodes), 1):
+            won += run_episode(env, runtime, seed=start, arm=Arm.RESIDUAL).success
+            progress.update(done, f'success {won / done:.0%}')
+    return wilson(won, episodes)

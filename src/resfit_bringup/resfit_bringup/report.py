@@ -48,10 +48,10 @@ def milestones(curve: Curve, **times: Sequence[float]) -> dict[str, dict[str, fl
     return found
 
 
-def table(comparison: Comparison) -> str:
-    """Base against ResFiT, for the terminal."""
+def table(comparison: Comparison, start: Rate | None = None) -> str:
+    """Base against ResFiT, for the terminal; ``start``: what the warm start alone reaches."""
 
-    def row(name: str, rate: Rate, steps: float | None) -> str:
+    def row(name: str, rate: Rate, steps: float | None = None) -> str:
         taken = f'{steps:.0f}' if steps else '-'
         return f'{name:8} {rate.success:8.1%} {f"[{rate.low:.1%}, {rate.high:.1%}]":>18} {rate.n:6} {taken:>8}'
 
@@ -62,6 +62,7 @@ def table(comparison: Comparison) -> str:
         [
             f'{"":8} {"success":>8} {"95 % interval":>18} {"n":>6} {"steps":>8}',
             row('base', comparison.base, steps['base']),
+            *([row('at start', start)] if start else []),
             row('ResFiT', comparison.resfit, steps['resfit']),
             f'{"gain":8} {difference:+8.1%} {f"[{low:+.1%}, {high:+.1%}]":>18}',
         ]

@@ -93,7 +93,8 @@ def test_an_experiment_makes_what_it_needs_and_reuses_it(tmp_path: Path, monkeyp
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     job = tmp_path / 'job.yaml'
     job.write_text(
-        'demonstrations: 3\nbc: {steps: 50, hidden: [32]}\nlearner: {heads: 2, critic_hidden: [16], utd: 0.2, warm_start: 50}\n'
+        'demonstrations: 3\nbc: {steps: 50, hidden: [32]}\n'
+        'learner: {heads: 2, critic_hidden: [16], utd: 0.2, warm_start: 50}\n'
     )
     words = ['experiment', '--steps', '700', '--episodes', '2', '--seed', '7', '--job', str(job)]
     results = []
@@ -115,7 +116,8 @@ def test_any_gymnasium_environment_can_be_improved(tmp_path: Path, monkeypatch: 
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     job = tmp_path / 'job.yaml'
     job.write_text(
-        'demonstrations: 4\nbc: {steps: 50, hidden: [16]}\nlearner: {heads: 2, critic_hidden: [16], utd: 0.2, warm_start: 50}\n'
+        'demonstrations: 4\nbc: {steps: 50, hidden: [16]}\n'
+        'learner: {heads: 2, critic_hidden: [16], utd: 0.2, warm_start: 50}\n'
     )
     words = ['experiment', '--env', 'reach:Reach-v0', '--job', str(job), '--steps', '700', '--episodes', '8']
     out = tmp_path / 'out.json'

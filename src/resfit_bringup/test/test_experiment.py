@@ -52,7 +52,7 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
 
     monkeypatch.setattr(ResFiT, 'advance', advance_and_stop)
     again = result('again', 2)
-    for key in ('env_steps', 'base', 'resfit', 'evaluations', 'dip', 'settings'):
+    for key in ('env_steps', 'base', 'start', 'resfit', 'evaluations', 'dip', 'settings'):
         assert again[key] == whole[key], key
     for key in ('steps', 'success'):
         assert again['curve'][key] == whole['curve'][key]
@@ -61,6 +61,7 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
     )
     assert one['actor.net.6.weight'].any()  # the actor has learned
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert whole['start']['n'] == whole['base']['n']
     assert [item['steps'] // 600 for item in whole['evaluations']] == [1, 2]
 
     assert cli.main([*words, '--out', str(tmp_path / 'again'), '--set', 'utd=0.4']) == 2

@@ -22,6 +22,7 @@ from resfit_bringup.pipeline import (
     cache_folder,
     cached_base,
     evaluate,
+    evaluate_start,
     expert_demonstrations,
     record_demonstrations,
     seeds,
@@ -123,7 +124,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     log = train(args, job, method, env)
     trained = time.monotonic()
     comparison, _, _ = evaluate(env, method.runtime, job.evaluation_episodes, args.seed)
-    print(report.table(comparison))  # noqa: T201
+    start = evaluate_start(env, method.runtime, job.evaluation_episodes, args.seed) if warms else None
+    print(report.table(comparison, start))  # noqa: T201
     curve, training_s = method.curve, max(log.elapsed, 1e-9)
     wall_s = prepared - started + training_s + time.monotonic() - trained  # with the training of stopped tries
     summary = report.summarise(
@@ -133,7 +135,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         env_steps_per_s=round(method.env_steps / training_s, 1),
         reached=report.milestones(curve, seconds=log.seconds, cpu_seconds=log.cpu_seconds), evaluations=log.evaluations,
         settings=method.settings, job=asdict(job), base_choice=choice, versions=versions(),
-        command=shlex.join(['resfit', *args.words]),
+        start=asdict(start) if start else None, command=shlex.join(['resfit', *args.words]),
     )  # fmt: skip
     summary['curve'] = {
         'steps': curve.steps,
