@@ -78,7 +78,7 @@ class Run:
             observation=self.observation or None,
         )
         settings = asdict(job.learner_config(**self.set)) if self.method == 'resfit' else {}
-        there = {key: value for key, value in asdict(job).items() if key != 'learner'}  # it is in the settings
+        there = {key: value for key, value in asdict(job).items() if key not in ('recipe', 'learner')}  # see settings
         return json.loads(json.dumps({'job': there, 'settings': settings}))
 
     def load(self) -> dict[str, Any] | None:

@@ -110,6 +110,8 @@ class LearnerConfig:
 RECIPES: dict[str, LearnerConfig] = {
     # For joint targets, and a base that mostly fails the same way: lasting corrections, and an actor near them.
     'resfit_ros': LearnerConfig(warm_start=8000, phase_directions=True),
+    # The same from the bare base on: at first it acts as the base does, to the bit.
+    'resfit_cold': LearnerConfig(),
     # For actions that add up (velocities, deltas), where what lasts does harm, and for a base that fails in many ways:
     # the step-wise actor alone, from the start, and little noise (docs/learning.md).
     'resfit_steps': LearnerConfig(
