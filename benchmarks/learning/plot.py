@@ -41,7 +41,8 @@ COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#0
 DASHES = ['-', '--', '-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
 GREY = '#5c6068'
 NAMES = {
-    OURS: 'ResFiT, our recipe', 'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
+    OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start', 'resfit_steps': 'without a warm start, cautious',
+    'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
 POINTS = 200  # of a line
@@ -53,6 +54,7 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
 * **base**, **final**: 100 episodes on fresh starts without exploration, 95 % Wilson interval in per cent; over several
   seeds, each with its own base, the episodes of all are counted together. A goal is reached where
   every seed reaches it, every base is in its band, and three are.
+* **start**: the same starts with the warm start alone, before anything is learned online (- where there is none).
 * **dip**: success in the worst window of {WINDOW} training episodes over that of the base (1: never below); median, and
   smallest to largest over seeds. In the table of all runs, the interval is the noise of this one window against the
   base (ratio of two Beta(k + 1/2, n - k + 1/2) posteriors, 95 %). **of chance**: the median dip of simulated runs of
@@ -65,7 +67,7 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
 * In the pictures a line is the mean over seeds of success in sliding windows of {WINDOW} episodes (thin: of all
   episodes so far, before there are {WINDOW}), its band smallest to largest over seeds (of one seed: the window's Wilson
   interval), dashed the base with its Wilson interval, triangles the worst window of each seed, dots with bars the final
-  evaluation, rings evaluations on the way (50 episodes), dotted the goal.
+  evaluation, rings the warm start alone and evaluations on the way (50 episodes), dotted the goal.
 """
 
 
@@ -172,6 +174,8 @@ def draw_panel(
             axes.plot(begun[0], begun[2], lw=1, alpha=0.5, color=look['color'])
         for result in group.results:
             points = [(item['steps'], item['success']) for item in result['evaluations']]
+            if result.get('start') and not log:
+                points = [(0, result['start']['success']), *points]
             if points:
                 axes.plot(*zip(*points, strict=True), 'o', color=look['color'], mfc='white', ms=4)
             if result['dip']:

@@ -16,11 +16,11 @@ from resfit_learner.evaluation import Rate, wilson
 Result = dict[str, Any]
 LEVELS = '50%', '80%', '90%'
 GROUP_HEAD = [
-    'task', 'method', 'seeds', 'base', 'final', 'dip', *(f'steps to {level}' for level in LEVELS),
+    'task', 'method', 'seeds', 'base', 'start', 'final', 'dip', *(f'steps to {level}' for level in LEVELS),
     *(f'min to {level}' for level in LEVELS), 'env steps/CPU s',
 ]  # fmt: skip
 RUN_HEAD = [
-    'task', 'method', 'seed', 'base', 'final', 'gain', 'dip', 'of chance', 'steps to 90%', 'steps', 'training',
+    'task', 'method', 'seed', 'base', 'start', 'final', 'gain', 'dip', 'of chance', 'steps to 90%', 'steps', 'training',
     'commit',
 ]  # fmt: skip
 
@@ -59,7 +59,7 @@ class Group:
     results: list[Result]
 
     def rate(self, arm: str) -> Rate:
-        """Success of ``arm`` (base, resfit), all seeds' episodes together."""
+        """Success of ``arm`` (base, start, resfit), all seeds' episodes together."""
         rates = [result[arm] for result in self.results]
         return wilson(sum(round(item['success'] * item['n']) for item in rates), sum(item['n'] for item in rates))
 
@@ -112,8 +112,10 @@ def group_row(group: Group) -> list[str]:
         return [group.where, group.label, seeds, 'not run', *['-'] * (len(GROUP_HEAD) - 4)]
     minutes = [[seconds / 60 for seconds in group.reached(level, 'seconds')] for level in LEVELS]
     return [
-        group.where, group.label, seeds, percent(group.rate('base')), percent(group.rate('resfit')),
-        spread(group.dips(), '.2f'), *(spread(group.reached(level, 'steps')) for level in LEVELS),
+        group.where, group.label, seeds, percent(group.rate('base')),
+        percent(group.rate('start')) if all(result.get('start') for result in group.results) else '-',
+        percent(group.rate('resfit')), spread(group.dips(), '.2f'),
+        *(spread(group.reached(level, 'steps')) for level in LEVELS),
         *(spread(item, '.1f') for item in minutes),
         spread([result['env_steps'] / result['training_cpu_s'] for result in group.results], '.0f'),
     ]  # fmt: skip
@@ -127,7 +129,8 @@ def run_row(run: Run) -> list[str] | None:
     gain, dip, ninety = result['difference'], result['dip'], result['reached']['90%']
     points = result['resfit']['success'] - result['base']['success']
     return [
-        run.where, run.label, str(run.seed), percent(result['base']), percent(result['resfit']),
+        run.where, run.label, str(run.seed), percent(result['base']),
+        percent(result['start']) if result.get('start') else '-', percent(result['resfit']),
         f'{100 * points:+.0f} [{100 * gain["low"]:+.0f}, {100 * gain["high"]:+.0f}]',
         f'{dip["ratio"]:.2f} [{dip["low"]:.2f}, {dip["high"]:.2f}]' if dip else '-',
         f'{dip["chance_median"]:.2f}, {dip["chance"]:.3f}' if dip else '-',
