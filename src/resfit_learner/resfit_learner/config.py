@@ -112,19 +112,19 @@ RECIPES: dict[str, LearnerConfig] = {
     'resfit_ros': LearnerConfig(warm_start=8000, phase_directions=True),
     # The same from the bare base on: at first it acts as the base does, to the bit.
     'resfit_cold': LearnerConfig(),
-    # For actions that add up (velocities, deltas), where what lasts does harm, and for a base that fails in many ways:
+    # For a base that fails in many ways, and for actions that add up (velocities, deltas), where what lasts does harm:
     # the step-wise actor alone, from the start, and little noise (docs/learning.md).
     'resfit_steps': LearnerConfig(
         state_noise=0.1,
         actor_lr=3e-4,
         critic_warmup=5000,
         averaging=0.001,
-        caution=1.0,
         l2=0.1,
         imitation=0.3,
-        phase_steps=100_000,
         offset_rate=0.0,
-        explore_std=0.05,
+        warm_start=8000,
+        phase_directions=True,
+        explore_std=0.1,
         explore_hold=5,
     ),
     # As published, with the defects of its code fixed (docs/learning.md). There, noise is in units of a joint's
