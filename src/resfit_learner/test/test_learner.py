@@ -239,3 +239,16 @@ def test_an_episode_in_which_a_person_helped_is_data_and_no_merit_of_the_correct
     assert len(learner.online) and not learner.phase_critic.episodes
     learner.ingest(2, alone)
     assert list(learner.phase_critic.episodes) == [3]
+
+
+def test_the_last_phase_is_judged_by_its_first_steps_however_long_it_lasts():
+    learner = make_learner(replace(SMALL, offset_rate=0.3, phase_steps=5, phase_directions=True))
+    assert learner.actor.config.phases == 2  # demonstrations of 12 steps
+    short, long = make_episode(3, length=10), make_episode(3, length=30)
+    same = {name: np.concatenate([getattr(short, name), getattr(long, name)[10:]]) for name in ('base_action', 'state')}
+    executed = np.concatenate([short.executed_action, same['base_action'][10:]])  # later on it corrects nothing
+    learner.ingest(1, replace(short, success=False))
+    learner.ingest(2, replace(long, episode_id=4, executed_action=executed, **same))
+    first, second = (learner.phase_critic.episodes[number].correction for number in (3, 4))
+    assert first.shape == (2, learner.actor.config.latent_size) and np.abs(first[1]).max() > 0.01
+    np.testing.assert_allclose(first, second, atol=1e-5)
