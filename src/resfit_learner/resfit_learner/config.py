@@ -51,6 +51,9 @@ class LearnerConfig:
     # Actor
     actor_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
     actor_lr: Positive = 1e-4  # (1e-6)
+    # Share of failures among the last 50 online episodes below which actor_lr falls in proportion to it; 0: never (0).
+    # Adam steps as far where the critic has little left to say as where it has much.
+    settle: Share = 0.0
     actor_delay: Count = 4  # critic updates per actor update
     critic_warmup: Annotated[int, Field(ge=0)] = 20_000  # critic-only updates before the actor moves (10000)
     # Step, per actor update, of the mean of the actor's weights that acts; 1: the actor itself acts (1)
@@ -117,6 +120,7 @@ RECIPES: dict[str, LearnerConfig] = {
     'resfit_steps': LearnerConfig(
         state_noise=0.1,
         actor_lr=3e-4,
+        settle=0.5,
         critic_warmup=5000,
         averaging=0.001,
         l2=0.1,
