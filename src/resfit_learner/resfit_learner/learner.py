@@ -28,7 +28,6 @@ from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
 
-
 SETTLE_WINDOW = 50  # online episodes
 
 
