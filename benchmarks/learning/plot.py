@@ -41,8 +41,9 @@ COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#0
 DASHES = ['-', '--', '-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
 GREY = '#5c6068'
 NAMES = {
-    OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start', 'resfit_steps': 'without a warm start, cautious',
-    'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
+    OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start',
+    'resfit_steps warm_start=0 phase_directions=False phase_steps=100000 caution=1 explore_std=0.05':
+    'without a warm start, cautious', 'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
 POINTS = 200  # of a line
@@ -152,7 +153,9 @@ def style(index: int) -> dict[str, Any]:
 def pretty(label: str) -> str:
     """Name for people; of a changed recipe only what was changed."""
     name, *changed = label.split()
-    return ', '.join(item.replace('=', ' ') for item in changed) if changed else NAMES.get(name, name)
+    if label in NAMES:
+        return NAMES[label]
+    return ', '.join(item.replace('=', ' ') for item in changed) or name
 
 
 def draw_panel(
