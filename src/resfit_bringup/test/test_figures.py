@@ -61,7 +61,7 @@ def test_every_run_of_every_figure_is_a_command_that_resfit_takes(monkeypatch: p
 
 def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, 'RESULTS', tmp_path)
-    run = figures.Run('main', 0, task='woolly_ball', set={'utd': 4})
+    run = figures.Run('main', 0, task='woolly_ball', recipe='resfit_cold', set={'utd': 4})
     run.result.parent.mkdir(parents=True)
     run.result.write_text(cli.one_line_per_key(run.plan()))
     assert run.stale() == []
@@ -74,6 +74,9 @@ def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest
         del older['settings'][there_was_not]
     run.result.write_text(cli.one_line_per_key(older))
     assert run.stale() == []
+    warm = figures.Run('main', 0, task='woolly_ball', set={'utd': 4})
+    warm.result.write_text(cli.one_line_per_key(older))
+    assert sorted(warm.stale()) == ['phase_directions', 'warm_start'], 'what is on now was not then'
     del older['settings']['caution']  # 0 now, but nobody says that it was
     run.result.write_text(cli.one_line_per_key(older))
     assert run.stale() == ['caution']
