@@ -42,7 +42,7 @@ DASHES = ['-', '--', '-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
 GREY = '#5c6068'
 NAMES = {
     OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start',
-    'resfit_steps warm_start=0 phase_directions=False phase_steps=100000 caution=1 explore_std=0.05':
+    'resfit_steps warm_start=0 phase_directions=False phase_steps=100000 caution=1 explore_std=0.05 settle=0.0':
     'without a warm start, cautious', 'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
