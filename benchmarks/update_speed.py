@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument('--profile', action='store_true', help='print where the time goes')
     arguments = parser.parse_args()
     changes = {key: yaml.safe_load(value) for key, _, value in (pair.partition('=') for pair in arguments.set)}
-    config = load_config(arguments.recipe, **{'critic_warmup': 0, **changes})
+    config = load_config(arguments.recipe, **{'critic_warmup': 0, 'warm_start': 0, **changes})
     task = load_task(arguments.task)
     learner = Learner(config, task, [random_episode(task, number) for number in range(40)])
     for number in range(100, 200):
