@@ -10,10 +10,10 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
 
+from resfit_policy.physics import mujoco
 from resfit_policy.task import ConfigError, Obstacle
 
 ALLOWED_DEPTH = 0.02  # m; in demonstrations on Vega, whose hulls are generous, an arm is up to 14 mm inside the torso

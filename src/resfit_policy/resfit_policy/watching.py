@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from resfit_policy.collision import follow_leaders, load_collision_model
 from resfit_policy.episode_log import Arm, Phase
+from resfit_policy.physics import mujoco
 from resfit_policy.task import ConfigError, Robot
 
 WINDOW = 50  # newest judged episodes of each arm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -174,3 +176,14 @@ def test_a_factory_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
         load_collision_model('some_module:make_it')
     with pytest.raises(ConfigError, match='no_such_module'):
         load_collision_model('no_such_module:make_it')
+
+
+@pytest.mark.parametrize('renderer', [None, 'egl'])
+def test_the_model_is_loaded_without_a_window_system(renderer: str | None) -> None:
+    """GLFW starts processes as it is imported; and what the user asks of MuJoCo is still asked of others."""
+    script = "import resfit_policy.collision, os, sys; print('glfw' in sys.modules, os.environ.get('MUJOCO_GL'))"
+    environment = {name: value for name, value in os.environ.items() if name != 'MUJOCO_GL'}
+    if renderer:
+        environment['MUJOCO_GL'] = renderer
+    ran = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, env=environment)
+    assert ran.stdout == f'False {renderer}\n', ran.stderr

@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_policy.physics import mujoco
 from resfit_sim.model import build_robot, load_robot, set_joints
 
 Array = NDArray[np.float64]

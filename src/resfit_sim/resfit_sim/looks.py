@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_policy.physics import mujoco
 from resfit_sim.model import COARSE, FINE
 
 Array = NDArray[np.float64]

@@ -11,11 +11,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import dexmate_urdf
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from resfit_policy.collision import follow_leaders
+from resfit_policy.physics import mujoco
 from resfit_policy.task import CONFIG_DIR, Robot, parse_config, read_yaml
 from resfit_sim.meshes import visual_parts
 

@@ -6,10 +6,10 @@ import ctypes
 import os
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_policy.physics import mujoco
 from resfit_sim.model import COARSE, FINE
 
 _DEVICE_PLATFORM = 0x313F  # EGL_PLATFORM_DEVICE_EXT

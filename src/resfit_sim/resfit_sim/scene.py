@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from resfit_policy.physics import mujoco
 from resfit_policy.task import ConfigError
 from resfit_sim import looks
 from resfit_sim.model import COLLISION, build_robot

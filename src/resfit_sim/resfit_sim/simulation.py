@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from resfit_policy.physics import mujoco
 from resfit_policy.task import ConfigError, Task
 from resfit_sim.model import set_joints
 from resfit_sim.rendering import Camera
