@@ -268,6 +268,7 @@ def test_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     job.write_text('stepz: 3\n')
     assert 'unknown key "stepz"' in failed(capsys, 'train', '--job', job, '--run', tmp_path / 'run')
     assert 'unknown key "utdd"' in failed(capsys, 'experiment', '--set', 'utdd=3')
+    assert 'unknown key "recipe"' in failed(capsys, 'experiment', '--set', 'recipe=paper')
     assert 'KEY=VALUE' in failed(capsys, 'experiment', '--set', 'utd')
     assert not (tmp_path / 'run').exists()
 

@@ -206,7 +206,7 @@ RECIPES['paper_small'] = replace(RECIPES['paper'], critic_hidden=(256, 256), act
 RECIPES['ibrl'] = replace(RECIPES['rlpd'], q_gate=0.0)
 
 
-def load_config(recipe: str = 'resfit_ros', path: str | Path | None = None, **changes: Any) -> LearnerConfig:
+def load_config(recipe: str = 'resfit_ros', path: str | Path | None = None, /, **changes: Any) -> LearnerConfig:
     """Recipe, then a YAML file, then single values, each over the one before. Raises ConfigError."""
     if recipe not in RECIPES:
         raise ConfigError(f'no recipe "{recipe}": choose one of {", ".join(sorted(RECIPES))}')
