@@ -42,8 +42,8 @@ DASHES = ['-', '--', '-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
 GREY = '#5c6068'
 NAMES = {
     OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start',
-    'resfit_steps warm_start=0 phase_directions=False phase_steps=100000 caution=1 explore_std=0.05 settle=0.0':
-    'without a warm start, cautious', 'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
+    'resfit_steps caution=1 averaging=0.001 mc_share=0.5': 'resfit_steps, cautious',
+    'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
 POINTS = 200  # of a line

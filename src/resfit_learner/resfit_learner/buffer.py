@@ -50,11 +50,6 @@ class ReplayBuffer:
         """Number of transitions that can be sampled."""
         return sum(count for _, _, count in self._spans.values())
 
-    def failures(self, count: int) -> float:
-        """Share of failures among the newest ``count`` episodes; 1 before there is any."""
-        newest = [first for first, _, _ in list(self._spans.values())[-count:]]
-        return 1.0 - float(self._scalars[newest, 3].mean()) if newest else 1.0
-
     def add(self, episode_id: int, transitions: Transitions) -> None:
         """Add an episode, or replace one whose label was corrected; the oldest make room.
 

@@ -51,9 +51,6 @@ class LearnerConfig:
     # Actor
     actor_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
     actor_lr: Positive = 1e-4  # (1e-6)
-    # Share of failures among the last 50 online episodes below which actor_lr falls in proportion to it; 0: never (0).
-    # Adam steps as far where the critic has little left to say as where it has much.
-    settle: Share = 0.0
     actor_delay: Count = 4  # critic updates per actor update
     critic_warmup: Annotated[int, Field(ge=0)] = 20_000  # critic-only updates before the actor moves (10000)
     # Step, per actor update, of the mean of the actor's weights that acts; 1: the actor itself acts (1)
@@ -111,24 +108,24 @@ class LearnerConfig:
 
 
 RECIPES: dict[str, LearnerConfig] = {
-    # For joint targets, and a base that mostly fails the same way: lasting corrections, and an actor near them.
+    # For joint targets: lasting corrections, and an actor near them, on top of a warm start.
     'resfit_ros': LearnerConfig(warm_start=8000, phase_directions=True),
     # The same from the bare base on: at first it acts as the base does, to the bit.
     'resfit_cold': LearnerConfig(),
-    # For a base that fails in many ways, and for actions that add up (velocities, deltas), where what lasts does harm:
-    # the step-wise actor alone, from the start, and little noise (docs/learning.md).
+    # For actions that add up (velocities, deltas), where what lasts does harm, and for few demonstrations, which teach
+    # no warm start: the step-wise actor alone, from the start, and little noise (docs/learning.md).
     'resfit_steps': LearnerConfig(
+        mc_share=0.1,
         state_noise=0.1,
         actor_lr=3e-4,
-        settle=0.5,
         critic_warmup=5000,
-        averaging=0.001,
+        averaging=0.002,
+        caution=0.3,
         l2=0.1,
         imitation=0.3,
+        phase_steps=100_000,
         offset_rate=0.0,
-        warm_start=8000,
-        phase_directions=True,
-        explore_std=0.1,
+        explore_std=0.05,
         explore_hold=5,
     ),
     # As published, with the defects of its code fixed (docs/learning.md). There, noise is in units of a joint's

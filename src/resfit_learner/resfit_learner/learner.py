@@ -28,8 +28,6 @@ from resfit_policy.episode_log import Episode, Phase
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
 
-SETTLE_WINDOW = 50  # online episodes
-
 
 def make_critic(config: LearnerConfig, shape: ActorConfig) -> EnsembleCritic:
     """An untrained ensemble for the corrections of such an actor."""
@@ -152,9 +150,6 @@ class Learner:
         if late > 0 and self.counters.updates % config.actor_delay == 0:
             batch = replace(batch, state=batch.state.detach())
             loss = actor_loss(config, batch, self.critic, self.actor)
-            if config.settle:
-                pace = min(1.0, self.online.failures(SETTLE_WINDOW) / config.settle)
-                self.actor_optimiser.param_groups[0]['lr'] = config.actor_lr * pace
             self._descend(self.actor_optimiser, loss)
             polyak(self.target_actor.net, self.actor.net, config.tau)
             polyak(self.acting.net, self.actor.net, max(config.averaging, min(1.0, config.actor_delay / late)))

@@ -252,29 +252,3 @@ def test_the_last_phase_is_judged_by_its_first_steps_however_long_it_lasts():
     first, second = (learner.phase_critic.episodes[number].correction for number in (3, 4))
     assert first.shape == (2, learner.actor.config.latent_size) and np.abs(first[1]).max() > 0.01
     np.testing.assert_allclose(first, second, atol=1e-5)
-
-
-def test_the_actor_slows_down_as_failures_get_rare():
-    moved = {}
-    for settle in (0.0, 0.5):
-        for failed in (0, 1, 4):
-            learner = make_learner(replace(SMALL, settle=settle, critic_warmup=0, weight_decay=0.0))
-            for number in range(4):
-                learner.ingest(number + 1, make_episode(number, success=number >= failed))
-            before = learner.actor.net[-1].weight.clone()
-            for _ in range(SMALL.actor_delay):
-                learner.update()
-            moved[settle, failed] = (learner.actor.net[-1].weight - before).abs().max().item()
-    assert moved[0.5, 0] == 0 and moved[0.0, 0] > 0
-    assert moved[0.5, 1] == pytest.approx(0.5 * moved[0.0, 1], rel=1e-2)  # one of four is half of .5
-    assert moved[0.5, 4] == moved[0.0, 4]
-
-
-def test_failures_are_those_of_the_newest_episodes_as_they_are_labelled_now():
-    buffer = ReplayBuffer(TASK.state_size, 29, capacity=200)
-    assert buffer.failures(2) == 1.0
-    for number, success in enumerate((False, True, True)):
-        buffer.add(number, build_transitions(make_episode(number, success), 0.9, 3))
-    assert buffer.failures(2) == 0.0 and buffer.failures(50) == pytest.approx(1 / 3)
-    buffer.add(2, build_transitions(make_episode(2, False), 0.9, 3))
-    assert buffer.failures(2) == 0.5
