@@ -37,7 +37,7 @@ def demonstrated_correction(
     seen = state[:, 1 + size :]
     values = {
         'mean': seen.mean(0),
-        'std': seen.std(0).clamp(min=0.02),
+        'std': (seen - seen.mean(0)).square().mean(0).sqrt().clamp(min=0.02),  # std() warns where nothing is seen
         'action_mean': base.mean(0),
         'action_std': base.std(0).clamp(min=0.02),
         'spread': error.std(0).clamp(min=LEAST_SPREAD),
