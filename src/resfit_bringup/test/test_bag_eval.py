@@ -72,8 +72,10 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(folder: Path, run_dir: Path, weights: str = 'actor', task: str = 'woolly_ball') -> tuple[str, dict, int]:
-    """Play the log to the node; what it said, its result, its exit code."""
+def evaluate(
+    folder: Path, run_dir: Path, weights: str = 'actor', task: str = 'woolly_ball', probe: Probe | None = None
+) -> tuple[str, dict, int]:
+    """Play the log to the node, once ``probe`` has found it; what it said, its result, its exit code."""
     given = {
         'task': task, 'base': BASE, 'weights': run_dir / f'{weights}.safetensors', 'seed': 11, 'explore': 'true',
         'result': folder / 'result.json',
@@ -83,6 +85,9 @@ def evaluate(folder: Path, run_dir: Path, weights: str = 'actor', task: str = 'w
         node = subprocess.Popen(
             [sys.executable, '-c', NODE, '--ros-args', *words], stdout=log, stderr=subprocess.STDOUT
         )
+    if probe:
+        probe.until(lambda: probe.node.count_publishers('/now/policy/step'), what='what the node publishes')
+        probe.spin(0.5)  # the node finds the probe, too
     player = [sys.executable, '-m', 'resfit_bringup.cli', 'bag', 'play', str(run_dir), '--rate', '20']
     try:
         assert subprocess.run(player, timeout=90, capture_output=True).returncode == 0
@@ -105,7 +110,7 @@ def test_a_run_that_is_played_is_equal_to_the_bit_and_what_is_done_now_is_publis
     probe = Probe()
     now = probe.listen(PolicyStep, 'now/policy/step', QoSProfile(depth=5000))
     commanded = probe.listen(PolicyStep, 'policy/step', QoSProfile(depth=5000))
-    said, result, code = evaluate(tmp_path, run_dir)
+    said, result, code = evaluate(tmp_path, run_dir, probe=probe)
     probe.spin(0.5)
     probe.close()
     assert code == 0 and 'Traceback' not in said, said
