@@ -17,6 +17,7 @@ from resfit_learner.config import LearnerConfig
 from resfit_learner.warm_start import Show, demonstrated_correction, from_start
 from resfit_policy.actor import ActorConfig, ResidualActor
 from resfit_policy.episode_log import Episode
+from resfit_policy.hand_view import ViewConfig
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, Task
 
@@ -71,6 +72,7 @@ def make_actor(
             phases=phases,
             phase_steps=config.phase_steps,
             demonstrated=correction is not None,
+            view=correction.view.config if correction else ViewConfig(),
         )
     )
     actor.demonstrated = correction

@@ -15,18 +15,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from resfit_policy.demonstrated import DemonstratedCorrection
+from resfit_policy.hand_view import ViewConfig
 from resfit_policy.observation import Float
 from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.tensors import fill, read_tensors
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-5'
+FORMAT = 'resfit-actor-6'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 
 
@@ -46,6 +47,13 @@ class ActorConfig:
     phases: int = 1  # of an episode, each with directions and an offset of its own; the last one never ends
     phase_steps: int = 1  # control steps
     demonstrated: bool = False  # corrects what the demonstrations correct before anything else
+    view: ViewConfig = ViewConfig()  # that this is done with
+
+    @model_validator(mode='after')
+    def _check(self) -> ActorConfig:
+        if not self.view.fits(self.state_size, self.action_size):
+            raise ValueError(f'the view is of another state than one of {self.state_size}, or of other joints')
+        return self
 
     @property
     def seen_size(self) -> int:
@@ -81,7 +89,7 @@ class ResidualActor(nn.Module):
             self.encoder = ImageEncoder(config.encoder, config.cameras, config.image_size, IMAGE_FEATURES)
         self.demonstrated: DemonstratedCorrection | None = None
         if config.demonstrated:
-            self.demonstrated = DemonstratedCorrection(config.state_size, config.action_size)
+            self.demonstrated = DemonstratedCorrection(config.state_size, config.action_size, config.view)
         self.state_mean: Tensor
         self.state_std: Tensor
         self.action_mean: Tensor
