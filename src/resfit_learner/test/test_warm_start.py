@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from touch_env import make_setup
 
 from resfit_learner.config import LearnerConfig, load_config
@@ -15,7 +17,7 @@ from resfit_learner.training import ResFiT
 from resfit_learner.warm_start import demonstrated_correction, from_start
 from resfit_policy.actor import pack_actor, unpack_actor
 from resfit_policy.episode_log import Arm, Episode
-from resfit_policy.task import ConfigError
+from resfit_policy.task import ConfigError, Joint, Robot, SceneObject, Task
 
 CONFIG = LearnerConfig(
     batch=8, heads=2, critic_hidden=(8,), actor_hidden=(8,), directions=2, min_steps=100, explore_std=0.0,
@@ -83,6 +85,33 @@ def test_it_sees_time_objects_and_base_but_not_the_joints(setup: Setup) -> None:
         other[first:last] += 0.3
         assert (correction.act(other, base) != correction.act(seen, base)).any() == matters
     assert (correction.act(seen, base + np.float32(0.1)) != correction.act(seen, base)).any()
+
+
+def test_what_hangs_on_a_hand_being_close_is_seen_where_the_robot_has_a_model(tmp_path: Path) -> None:
+    model = tmp_path / 'robot.xml'
+    model.write_text(
+        '<mujoco><worldbody><body name="arm"><joint name="turn" axis="0 0 1"/><geom size="0.1"/>'
+        '<body name="hand" pos="0.5 0 0"><geom size="0.1"/></body></body></worldbody></mujoco>'
+    )
+    robot = Robot('toy', (Joint('turn', -3.0, 3.0, 1.0),), end_effectors=('hand',), collision=str(model))
+    task = Task('toy', robot, horizon=20, objects=(SceneObject('ball'),))
+    random, episodes = np.random.default_rng(0), []
+    any_episode = replace(make_setup(CONFIG, demonstrations=1).demonstrations[0], final=False)
+    for _ in range(40):
+        base = random.uniform(-2, 2, (20, 1)).astype(np.float32)
+        angle = base + random.normal(0, 0.05, base.shape)  # the ball is about at the hand
+        ball = np.hstack([0.5 * np.cos(angle), 0.5 * np.sin(angle), np.zeros_like(base)])
+        wanted = base + 0.2 * np.tanh((angle - base) / 0.02)  # close or open, as it is on this or that side
+        state, executed = np.hstack([base, ball]).astype(np.float32), wanted.astype(np.float32)
+        episodes.append(replace(any_episode, state=state, base_action=base, executed_action=executed))
+    left = []
+    for seen_by in (task, replace(task, robot=replace(robot, collision=''))):
+        torch.manual_seed(0)
+        correction = demonstrated_correction(seen_by, episodes[:30], 200)
+        rest = [from_start(item, correction) for item in episodes[30:]]
+        error = np.concatenate([item.executed_action - item.base_action for item in rest])
+        left.append(np.square(error).mean())
+    assert left[0] < 0.02 * 0.2**2 < left[1] / 3
 
 
 def test_it_travels_with_the_weights_and_stays_as_it_was(method: ResFiT, setup: Setup) -> None:
