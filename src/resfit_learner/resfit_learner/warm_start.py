@@ -13,7 +13,7 @@ from resfit_policy.episode_log import Episode
 from resfit_policy.hand_view import hand_view
 from resfit_policy.task import Task
 
-BATCH = 256
+BATCH = 128
 LEARNING_RATE = 1e-3  # at the start; it falls to 0 along a cosine
 BLUR = 0.05  # of what is seen, in standard deviations
 VIEW_BLUR = 0.02  # of what the hands see: more would hide what a grasp depends on
