@@ -104,7 +104,9 @@ def hand_view(task: Task) -> HandView:
         hands = [model.body(name).id for name in robot.end_effectors]
         column = {model.joint(name).id: index for index, name in enumerate(robot.names)}
     except KeyError as error:
-        raise ConfigError(f'{robot.collision}: {error.args[0]}') from None
+        raise ConfigError(
+            f'{robot.collision}: {error.args[0]}; correct the names in robot {robot.name}, or leave its end_effectors out'
+        ) from None
     follow_leaders(model, data)
     mujoco.mj_kinematics(model, data)
     chains = [[joint for joint in _chain(model, hand) if joint in column] for hand in hands]

@@ -93,7 +93,7 @@ class Robot:
 
     name: str
     joints: tuple[Joint, ...]
-    end_effectors: tuple[str, ...] = ()  # TF frames, for markers
+    end_effectors: tuple[str, ...] = ()  # its hands: TF frames, and bodies of the collision model
     residual_limit: Annotated[float, Field(gt=0)] = 0.35  # rad, the most any joint may be corrected
     collision: str = ''  # URDF or MJCF file, or module:factory of a mujoco.MjSpec, to check actions with; '': no check
     soft: tuple[str, ...] = ()  # bodies in it that may touch anything, as fingers do
