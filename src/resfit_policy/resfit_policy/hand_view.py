@@ -105,7 +105,7 @@ def hand_view(task: Task) -> HandView:
         column = {model.joint(name).id: index for index, name in enumerate(robot.names)}
     except KeyError as error:
         raise ConfigError(
-            f'{robot.collision}: {error.args[0]}; correct the names in robot {robot.name}, or leave its end_effectors out'
+            f'{robot.collision}: {error.args[0]}; correct the names of robot {robot.name}, or leave end_effectors out'
         ) from None
     follow_leaders(model, data)
     mujoco.mj_kinematics(model, data)

@@ -81,7 +81,7 @@ def test_where_there_is_no_model_or_no_pose_nothing_is_seen(task: Task) -> None:
 
 
 def test_a_hand_that_the_model_lacks_is_one_clear_error(task: Task) -> None:
-    with pytest.raises(ConfigError, match='claw.*leave its end_effectors out'):
+    with pytest.raises(ConfigError, match='claw.*leave end_effectors out'):
         hand_view(replace(task, robot=replace(task.robot, end_effectors=('claw',))))
 
 
