@@ -58,10 +58,12 @@ class Learner:
         demonstrations: Sequence[Episode],
         seed: int = 0,
         show: Show = lambda step: None,
+        resumed: bool = False,
     ) -> None:
         """``demonstrations`` carry the frozen base's action in ``base_action``, see ``relabel``.
 
-        ``show`` hears of the updates of a warm start. Raises ConfigError where they cannot be learned from.
+        ``show`` hears of the updates of a warm start; ``resumed``: leave it out, a checkpoint follows that has its
+        result. Raises ConfigError where they cannot be learned from.
         """
         check_demonstrations(task, demonstrations)
         torch.set_num_threads(config.threads)
@@ -73,7 +75,7 @@ class Learner:
         self.metrics: dict[str, float] = {}
         self._steps: dict[int, int] = {}  # length of each ingested episode
 
-        self.actor = make_actor(config, task, demonstrations, show)
+        self.actor = make_actor(config, task, demonstrations, show, resumed)
         self.critic = make_critic(config, self.actor.config)
         self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
         self.demonstrations = demonstrations

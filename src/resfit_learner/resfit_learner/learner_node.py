@@ -69,8 +69,9 @@ class LearnerNode(Node):
             )
         recorded = read_demonstrations(task, Path(parameters.demonstrations))
         demonstrations = [relabel(episode, base, config.from_pixels(task)) for episode in recorded]
-        self.learner = Learner(config, task, demonstrations, parameters.seed, self.show_warm_start)
         self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
+        resumed = self.checkpoint is not None
+        self.learner = Learner(config, task, demonstrations, parameters.seed, self.show_warm_start, resumed)
         if self.checkpoint is not None:
             load_checkpoint(self.learner, self.checkpoint)
             self.get_logger().info(f'goes on from {self.checkpoint}')

@@ -25,12 +25,17 @@ LEAST_SPREAD = 1e-5  # rad, of an error in a direction that is worth correcting 
 
 
 def make_actor(
-    config: LearnerConfig, task: Task, demonstrations: Sequence[Episode], show: Show = lambda step: None
+    config: LearnerConfig,
+    task: Task,
+    demonstrations: Sequence[Episode],
+    show: Show = lambda step: None,
+    resumed: bool = False,
 ) -> ResidualActor:
     """An untrained actor whose directions, bounds and normalisers come from ``demonstrations``.
 
     These carry the base's action in ``base_action``. With ``config.warm_start`` their correction is learned first
-    (``show`` hears of it), and directions and bounds are of the error that it leaves over.
+    (``show`` hears of it), and directions and bounds are of the error that it leaves over. ``resumed``: everything
+    that is learned or measured here will be replaced by a checkpoint's, and only the sizes count.
     Raises ConfigError where they cannot be learned from.
     """
     first = round(len(demonstrations) * (1 - config.held_out))
@@ -38,7 +43,7 @@ def make_actor(
     correction = None
     if config.warm_start:
         known = demonstrations[: max(1, first)]  # what the base knows, too
-        correction = demonstrated_correction(task, known, config.warm_start, show)
+        correction = demonstrated_correction(task, known, 0 if resumed else config.warm_start, show)
         demonstrations = [from_start(item, correction) for item in demonstrations]
     length = float(np.mean([episode.length for episode in demonstrations]))
     phases = max(1, round(length / config.phase_steps))

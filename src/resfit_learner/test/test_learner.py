@@ -143,7 +143,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
     first = make_learner(config)
     run(first, range(1, 5))
     save_checkpoint(first, tmp_path)
-    second = make_learner(config, seed=99)  # another seed: everything must come from the checkpoint
+    # Another seed: everything must come from the checkpoint, what the warm start had learned, too.
+    second = Learner(config, TASK, DEMOS, 99, lambda step: pytest.fail('it warms up again'), resumed=True)
     load_checkpoint(second, latest_checkpoint(tmp_path))
     for number in range(1, 5):  # again from the replay log
         second.ingest(number, make_episode(number, success=number % 3 == 0))

@@ -27,7 +27,7 @@ from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.tensors import fill, read_tensors
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-6'
+FORMAT = 'resfit-actor-7'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 
 

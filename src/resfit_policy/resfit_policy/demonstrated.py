@@ -9,6 +9,7 @@ pushed, and every disturbance adds up (docs/learning.md).
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -49,7 +50,9 @@ class DemonstratedCorrection(nn.Module):
             self.register_buffer(name, torch.ones(size))
         self.register_buffer('longest', torch.ones(1))  # demonstration, control steps
         width = 1 + 2 * OCTAVES + seen + action_size + view.size + view.places
-        self.nets = nn.ModuleList(_member(width, action_size) for _ in range(MEMBERS))
+        sizes = (width, HIDDEN, HIDDEN, action_size)
+        self.weights = nn.ParameterList(_uniform(MEMBERS, *shape) for shape in itertools.pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(MEMBERS, 1, size) for size in sizes[1:])
 
     def forward(self, state: Tensor, base_action: Tensor) -> Tensor:
         return self.members(state, base_action, self.view(state[:, 1:], base_action)).mean(0)
@@ -69,8 +72,10 @@ class DemonstratedCorrection(nn.Module):
             ((view - self.view_mean) / self.view_std).clamp(-CLIP, CLIP),
             places.sign() * (places.abs() / NEAR).log1p() / 3,
         ]
-        encoded = torch.cat(inputs, 1)
-        return torch.stack([net(encoded) for net in self.nets]) * self.spread
+        features = torch.cat(inputs, 1).expand(MEMBERS, -1, -1)
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            features = nn.functional.layer_norm(torch.baddbmm(bias, features, weight), (HIDDEN,)).relu()
+        return torch.baddbmm(self.biases[-1], features, self.weights[-1]) * self.spread
 
     def act(self, state: Float, base_action: Float) -> Float:
         """Of one step (1 + S,), (A,) -> (A,), or of many (T, 1 + S), (T, A) -> (T, A), without gradients."""
@@ -79,9 +84,6 @@ class DemonstratedCorrection(nn.Module):
         return np.asarray(correction.numpy().reshape(base_action.shape), np.float32)
 
 
-def _member(width: int, action_size: int) -> nn.Module:
-    layers: list[nn.Module] = []
-    for _ in range(2):
-        layers += [nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU()]
-        width = HIDDEN
-    return nn.Sequential(*layers, nn.Linear(width, action_size))
+def _uniform(members: int, width: int, size: int) -> Tensor:
+    bound = 1 / math.sqrt(width)
+    return torch.empty(members, width, size).uniform_(-bound, bound)
