@@ -212,13 +212,15 @@ def refuse_others(graph: Graph) -> None:
     """Raises ConfigError when nodes of this graph's names are already there, started by somebody else."""
     import rclpy
 
+    from resfit_policy.ros import DISCOVERY
+
     context = rclpy.context.Context()
     rclpy.init(context=context)
     namespace = '/' + graph.options.namespace.strip('/')
     try:
         node = rclpy.create_node('resfit_check', context=context, namespace=namespace)
         ours = {process.name for process in graph.processes}
-        until = time.monotonic() + 1.0
+        until = time.monotonic() + DISCOVERY
         while time.monotonic() < until:
             there = {name for name, where in node.get_node_names_and_namespaces() if where == namespace}
             if ours & there:

@@ -43,6 +43,16 @@ from resfit_sim.experts import make_expert
 EXPERT = 'resfit_sim.experts:unseen'
 STEPS = 1500  # about 13 episodes
 UTD = 0.5
+SMALL = {
+    'batch': 32,
+    'heads': 2,
+    'critic_hidden': [16],
+    'actor_hidden': [16],
+    'warm_start': 100,
+    'min_steps': 100,
+    'critic_warmup': 5,
+    'utd': UTD,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -83,16 +93,7 @@ def collect(folder: Path, episodes: int = 0, **options: Any) -> Graph:
 
 def train(folder: Path, demonstrations: Path, base: str) -> Graph:
     folder.mkdir(exist_ok=True)
-    small = {
-        'batch': 32,
-        'heads': 2,
-        'critic_hidden': [16],
-        'actor_hidden': [16],
-        'min_steps': 100,
-        'critic_warmup': 5,
-        'utd': UTD,
-    }
-    (folder / 'learner.yaml').write_text(yaml.safe_dump(small))
+    (folder / 'learner.yaml').write_text(yaml.safe_dump(SMALL))
     often = {'learner_node': {'ros__parameters': {'checkpoint_period': 0.5}}}
     (folder / 'params.yaml').write_text(yaml.safe_dump(often))
     options = Options(run_dir=folder, base=base, seed=60, max_steps=STEPS, params_file=str(folder / 'params.yaml'))
@@ -227,8 +228,10 @@ def test_a_corrected_label_is_in_the_learners_buffer_with_its_next_fetch(
 ) -> None:
     folder = tmp_path / 'run'
     shutil.copytree(demonstrations / 'episodes', folder / 'episodes')
+    (folder / 'learner.yaml').write_text(yaml.safe_dump(SMALL))
     replayed = NodeProcess(tmp_path, 'resfit_learner', 'replay_node', directory=folder)
     parameters = {'base': base, 'demonstrations': demonstrations, 'directory': folder}
+    parameters['config'] = folder / 'learner.yaml'
     with nodes(replayed, NodeProcess(tmp_path, 'resfit_learner', 'learner_node', **parameters)):
         probe = Probe()
         try:
@@ -248,7 +251,7 @@ def test_a_corrected_label_is_in_the_learners_buffer_with_its_next_fetch(
 
 
 def refuse_second_learner(tmp_path: Path, folder: Path, demonstrations: Path, base: str) -> None:
-    parameters = {'base': base, 'demonstrations': demonstrations}
+    parameters = {'base': base, 'demonstrations': demonstrations, 'config': folder / 'learner.yaml'}
     same = NodeProcess(tmp_path / 'same', 'resfit_learner', 'learner_node', directory=folder, **parameters)
     other = NodeProcess(tmp_path / 'o', 'resfit_learner', 'learner_node', directory=tmp_path / 'o', **parameters)
     assert (same.wait(), other.wait()) == (2, 2)

@@ -26,7 +26,7 @@ from resfit_policy.base_policy import seen_by
 from resfit_policy.convert import read_episode_messages, to_array
 from resfit_policy.health import Health, State, disk_free_gb
 from resfit_policy.remote_base import waiting_base
-from resfit_policy.ros import LATCHED, declare, param, run_node
+from resfit_policy.ros import DISCOVERY, LATCHED, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
 SLICE = 0.04  # s of updates between two looks at the messages
@@ -102,7 +102,7 @@ class LearnerNode(Node):
 
     def refuse_second(self) -> None:
         """Raises ConfigError when another learner already publishes weights here."""
-        until = monotonic() + 1.0  # for discovery
+        until = monotonic() + DISCOVERY
         while monotonic() < until:
             others = self.get_publishers_info_by_topic('learner/weights')
             if others:

@@ -33,6 +33,8 @@ LOG = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PLAYED = QoSProfile(depth=5000)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
+DISCOVERY = 2.0  # s: on a busy machine, too, a new node has heard of those that were there before it
+
 ALWAYS_THERE = ('use_sim_time', 'qos_overrides', 'start_type_description_service')
 T = TypeVar('T')
 
