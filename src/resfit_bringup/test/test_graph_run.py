@@ -250,6 +250,26 @@ def test_a_corrected_label_is_in_the_learners_buffer_with_its_next_fetch(
             probe.close()
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_warm_start_leaves_nothing_behind(
+    tmp_path: Path, demonstrations: Path, base: str, number: signal.Signals
+) -> None:
+    parameters = {'base': base, 'demonstrations': demonstrations, 'directory': tmp_path / 'run'}
+    before = {str(path) for path in Path('/dev/shm').iterdir()}
+    learner = NodeProcess(tmp_path, 'resfit_learner', 'learner_node', **parameters)
+    with nodes(learner):
+        end = time.monotonic() + 60
+        while 'warm start: ' not in learner.output:
+            assert learner.process.poll() is None and time.monotonic() < end, learner.output
+            time.sleep(0.1)
+        maps = Path(f'/proc/{learner.process.pid}/maps').read_text()
+        shared = {line.split()[-1] for line in maps.splitlines() if '/dev/shm/' in line} - before
+        assert learner.end(number, 5.0) == 0  # s, after which ros2 launch loses patience
+    assert 'Traceback' not in learner.output
+    assert shared, 'the middleware shares nothing here'
+    assert not [name for name in shared if Path(name).exists()]
+
+
 def refuse_second_learner(tmp_path: Path, folder: Path, demonstrations: Path, base: str) -> None:
     parameters = {'base': base, 'demonstrations': demonstrations, 'config': folder / 'learner.yaml'}
     same = NodeProcess(tmp_path / 'same', 'resfit_learner', 'learner_node', directory=folder, **parameters)

@@ -26,7 +26,7 @@ from resfit_policy.base_policy import seen_by
 from resfit_policy.convert import read_episode_messages, to_array
 from resfit_policy.health import Health, State, disk_free_gb
 from resfit_policy.remote_base import waiting_base
-from resfit_policy.ros import DISCOVERY, LATCHED, declare, param, run_node
+from resfit_policy.ros import DISCOVERY, LATCHED, declare, param, run_node, signals_wait
 from resfit_policy.task import ConfigError, load_task
 
 SLICE = 0.04  # s of updates between two looks at the messages
@@ -59,6 +59,30 @@ class LearnerNode(Node):
         self.folder = Path(parameters.directory)
         self.lock = lock_folder(self.folder)
         self.refuse_second()
+        self.learner = self.make_learner()
+        self.refuse_second()  # once more: another may have started while this one read its demonstrations
+        self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
+        self.newest = 0  # sequence number in the log
+        self.asked = 0.0  # wall time of the pending request, 0: none
+        self.last_publish = self.last_checkpoint = self.last_status = monotonic()
+        self.saved_updates = self.published_updates = self.learner.counters.updates
+        self.rate = 0.0
+        self.last_updates = self.learner.counters.updates
+
+        self.health = Health(self, self.state, ('replay', 'weights', 'checkpoint'))
+        self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
+        self.status = self.create_publisher(LearnerStatus, 'learner/status', LATCHED)
+        self.fetch = self.create_client(FetchEpisodes, 'replay/fetch')
+        self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(0.01, self.work, clock=steady)
+        self.create_timer(1.0, self.beat, clock=steady)
+        self.publish_weights()
+        self.publish_status()
+
+    def make_learner(self) -> Learner:
+        """A learner from the demonstrations, or from the run folder's newest checkpoint. Raises ConfigError."""
+        parameters = self.parameters
         task = seen_by(parameters.base, load_task(parameters.task))
         base = waiting_base(self, parameters.base, task)
         config = load_config(parameters.recipe, parameters.config or None)
@@ -71,34 +95,18 @@ class LearnerNode(Node):
         demonstrations = [relabel(episode, base, config.from_pixels(task)) for episode in recorded]
         self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
         resumed = self.checkpoint is not None
-        self.learner = Learner(config, task, demonstrations, parameters.seed, self.show_warm_start, resumed)
+        with signals_wait() as leave_if_told:
+
+            def show(step: int) -> None:
+                leave_if_told()
+                text = f'warm start: {step} updates on the demonstrations so far'  # before there are weights
+                self.get_logger().info(text, throttle_duration_sec=5.0)
+
+            learner = Learner(config, task, demonstrations, parameters.seed, show, resumed)
         if self.checkpoint is not None:
-            load_checkpoint(self.learner, self.checkpoint)
+            load_checkpoint(learner, self.checkpoint)
             self.get_logger().info(f'goes on from {self.checkpoint}')
-        self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
-        self.newest = 0  # sequence number in the log
-        self.asked = 0.0  # wall time of the pending request, 0: none
-        self.last_publish = self.last_checkpoint = self.last_status = monotonic()
-        self.saved_updates = self.published_updates = self.learner.counters.updates
-        self.rate = 0.0
-        self.last_updates = self.learner.counters.updates
-
-        self.refuse_second()  # once more: another may have started while this one read its demonstrations
-        self.health = Health(self, self.state, ('replay', 'weights', 'checkpoint'))
-        self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
-        self.status = self.create_publisher(LearnerStatus, 'learner/status', LATCHED)
-        self.fetch = self.create_client(FetchEpisodes, 'replay/fetch')
-        self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(0.01, self.work, clock=steady)
-        self.create_timer(1.0, self.beat, clock=steady)
-        self.publish_weights()
-        self.publish_status()
-
-    def show_warm_start(self, step: int) -> None:
-        """Say now and then how far it has come, before there are weights."""
-        text = f'warm start: {step} updates on the demonstrations so far'
-        self.get_logger().info(text, throttle_duration_sec=5.0)
+        return learner
 
     def refuse_second(self) -> None:
         """Raises ConfigError when another learner already publishes weights here."""

@@ -6,7 +6,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, field, fields
 from threading import Thread
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 DISCOVERY = 2.0  # s: on a busy machine, too, a new node has heard of those that were there before it
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
 ALWAYS_THERE = ('use_sim_time', 'qos_overrides', 'start_type_description_service')
 T = TypeVar('T')
 
@@ -120,7 +122,7 @@ def _resolve_at_signal(stop: Future) -> None:
     heard, told = os.pipe()
     os.set_blocking(told, False)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, lambda number, frame: None)
 
     def wait() -> None:
@@ -130,11 +132,32 @@ def _resolve_at_signal(stop: Future) -> None:
     Thread(target=wait, daemon=True).start()
 
 
+@contextmanager
+def signals_wait() -> Iterator[Callable[[], None]]:
+    """Within it a signal waits for the next call of the function that it gives, which raises KeyboardInterrupt.
+
+    For a node that takes long to make. Ended like this it leaves no shared memory, which the handlers of ``start`` do.
+    """
+    heard: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in ENDING}
+
+    def leave_if_told() -> None:
+        if heard:
+            raise KeyboardInterrupt
+
+    try:
+        yield leave_if_told
+        leave_if_told()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run_node(make: Callable[[], Node], close: Callable[[Any], None] = lambda node: None) -> None:
     """Be a node until SIGINT or SIGTERM, then call ``close`` and exit with 0.
 
-    While the node is made, the signal handlers stay those of ``start``: it leaves nothing behind yet. ``close`` can
-    still publish and call services, and a second signal does not disturb it.
+    While the node is made, the signal handlers stay those of ``start``; one that takes long to make uses
+    ``signals_wait``. ``close`` can still publish and call services, and a second signal does not disturb it.
 
     A ConfigError ends the process with one line and exit code 2.
     """
