@@ -42,7 +42,7 @@ DASHES = ['-', '--', '-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
 GREY = '#5c6068'
 NAMES = {
     OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start',
-    'resfit_steps caution=1 averaging=0.001 mc_share=0.5': 'resfit_steps, cautious',
+    'resfit_steps caution=1 averaging=0.001 mc_share=0.5 trust_episodes=0': 'resfit_steps, cautious',
     'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip

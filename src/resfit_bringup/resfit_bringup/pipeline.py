@@ -38,6 +38,8 @@ COUNTING_SEEDS = 8000
 TRAINING_SEEDS = 10_000
 DEMONSTRATION_SEEDS = 1000
 
+ALONE = 'the labels so far say that the base is the better one, so in place of what was learned it acted alone'
+
 
 def cache_folder() -> Path:
     """Where results that are a function of their inputs are kept."""
@@ -172,12 +174,14 @@ def evaluate(
             progress.update(done, f'base {so_far.base.success:.0%}, ResFiT {so_far.resfit.success:.0%}')
 
         base, resfit = interleaved(env, runtime, seeds(EVALUATION_SEEDS, seed, episodes), show)
+    if runtime.alone:
+        print(ALONE)  # noqa: T201
     return compare(base, resfit), base, resfit
 
 
 def evaluate_start(env: gymnasium.Env[Any, Any], runtime: PolicyRuntime, episodes: int, seed: int) -> Rate:
     """What the warm start alone does on the starts of ``evaluate``: all that was learned online is taken away."""
-    runtime.exploration = replace(runtime.exploration, limit=0.0)
+    runtime.exploration = replace(runtime.exploration, limit=0.0, base_share=0.0)
     won = 0
     with Progress('start alone', episodes, 'starts') as progress:
         for done, start in enumerate(seeds(EVALUATION_SEEDS, seed, episodes), 1):

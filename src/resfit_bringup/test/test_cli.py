@@ -294,6 +294,21 @@ def test_an_existing_base_is_not_overwritten(
     assert (base / 'policy.json').read_bytes() == before
 
 
+def test_where_the_labels_spoke_for_the_base_an_evaluation_says_so(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actor, out = tmp_path / 'actor.safetensors', tmp_path / 'out.json'
+    network = ResidualActor(ActorConfig(35, 29, 2, (8,)))
+    network.offset[:] = 5.0  # it is not the base that is evaluated by mistake
+    words = ['evaluate', '--weights', str(actor), '--base', str(base), '--episodes', '2', '--json', str(out)]
+    actor.write_bytes(pack_actor(network, Exploration(base_share=0.9), 7))
+    assert cli.main(words) == 0
+    assert 'acted alone' in capsys.readouterr().out
+    actor.write_bytes(pack_actor(network, Exploration(base_share=0.4), 7))
+    assert cli.main(words) == 0
+    assert 'acted alone' not in capsys.readouterr().out
+
+
 def test_weights_of_another_task_or_none_are_refused(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,10 @@ class LearnerConfig:
     explore_hold: Annotated[int, Field(ge=0)] = 0  # control steps per draw, 0: a phase (1)
     warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
+    # Episodes after which the residual's label counts 1/e when it is compared with the base: where it is likely the
+    # worse one, the base acts alone (``trust``). 0: never (0)
+    trust_episodes: Annotated[int, Field(ge=0)] = 0
+
     # Images, where the task is seen by cameras
     encoder: Literal['frozen', 'vit', 'cnn'] = 'frozen'  # features of the frozen base, or an encoder of its own (vit)
     image_shift: Annotated[int, Field(ge=0)] = 4  # pixels, random shift of the images such an encoder learns from
@@ -127,6 +131,7 @@ RECIPES: dict[str, LearnerConfig] = {
         offset_rate=0.0,
         explore_std=0.05,
         explore_hold=5,
+        trust_episodes=10,
     ),
     # As published, with the defects of its code fixed (docs/learning.md). There, noise is in units of a joint's
     # widened range, of which a bound is 0.2: std 0.05 is 0.25 of the bound, +-0.2 the whole of it, a cut at 0.3 is 1.5.

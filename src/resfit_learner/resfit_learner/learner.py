@@ -22,6 +22,7 @@ from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
 from resfit_learner.transitions import build_transitions
+from resfit_learner.trust import Trust
 from resfit_learner.warm_start import Show, from_start
 from resfit_policy.actor import ActorConfig, Exploration, pack_actor
 from resfit_policy.episode_log import Episode, Phase
@@ -94,6 +95,7 @@ class Learner:
         self.critic_optimiser = adam(groups, config.critic_lr)  # the encoder learns from the critic alone
 
         self.phase_critic = PhaseCritic(self.actor.config.phases, self.actor.config.latent_size, config.offset_rate)
+        self.trust = Trust(config.trust_episodes)
 
     def fill_offline(self) -> None:
         """Put the demonstrations into their buffer, as they look from where the actor starts."""
@@ -107,14 +109,20 @@ class Learner:
         """Take in an episode from the replay log, or its corrected label."""
         episode = from_start(episode, self.actor.demonstrated)
         transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
-        if len(transitions):
+        # Where the base acted alone, what is missing is the warm start: no correction that could be learned from.
+        foreign = episode.alone and self.actor.demonstrated is not None
+        if len(transitions) and not foreign:
             self.online.add(episode.episode_id, transitions)
-        if self.config.offset_rate and episode.outcome != Phase.ABORTED and episode.length and not episode.helped:
+        own = episode.outcome != Phase.ABORTED and episode.length > 0 and not episode.helped  # a result of its own
+        if self.config.offset_rate and own and not foreign:
             self._learn_offset(episode)
         before = self._steps.get(episode.episode_id, 0)
         self.counters.episodes += episode.episode_id not in self._steps
         self._steps[episode.episode_id] = episode.length
         self.counters.env_steps += episode.length - before
+        if self.config.trust_episodes and own:
+            self.trust.add(episode.episode_id, episode.alone, episode.success)
+            self.metrics |= {'base_share': self.trust.base_share}
         self.counters.sequence = max(self.counters.sequence, sequence)
 
     def _learn_offset(self, episode: Episode) -> None:
@@ -167,7 +175,7 @@ class Learner:
         done = min(1.0, self.counters.episodes / config.explore_episodes)
         std = config.explore_std + (config.explore_std_end - config.explore_std) * done
         limit = min(1.0, steps / config.ramp_steps) if config.ramp_steps else 1.0
-        return Exploration(std=std, hold=hold, limit=limit)
+        return Exploration(std=std, hold=hold, limit=limit, base_share=self.trust.base_share)
 
     def gate(self, state: Float, base_action: Float, latent: Float) -> bool:
         """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``)."""

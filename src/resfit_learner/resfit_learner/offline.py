@@ -185,7 +185,8 @@ def believed(episodes: Sequence[Episode], actor: ResidualActor, critic: Ensemble
 
 def happened(episodes: Sequence[Episode], version: int, count: int = 20) -> Rate | None:
     """Success of the ``count`` recorded episodes that weights nearest to ``version`` acted in; None where none did."""
-    kept = [item for item in episodes if item.arm == Arm.RESIDUAL and item.outcome != Phase.ABORTED and not item.helped]
+    kept = [item for item in episodes if item.arm == Arm.RESIDUAL and item.outcome != Phase.ABORTED]
+    kept = [item for item in kept if not item.helped and not item.alone]
     versions = np.array([item.weights_version[0] for item in kept])
     if not kept or not versions.min() <= version <= versions.max():
         return None

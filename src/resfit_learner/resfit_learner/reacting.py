@@ -136,6 +136,7 @@ class Reacting:
     def begin(self, arm: Arm, episode_id: int) -> None:
         """Start an episode."""
         self.runtime.begin(arm, self.explore, episode_id)
+        self.runtime.alone = False  # whether it was, the recorded authority says
         self._arm, self._other, self.difference = arm, [], None
 
     def step(self, recorded: StepRecord) -> StepRecord:

@@ -61,6 +61,7 @@ class ResFiT:
             learner_tensors(self.learner)
             | {f'online.{name}': value for name, value in buffer.items()}
             | {f'phases.{name}': value for name, value in phases.items()}
+            | {f'trust.{name}': value for name, value in self.learner.trust.tensors().items()}
         )
 
     def about(self) -> dict[str, Any]:
@@ -74,6 +75,7 @@ class ResFiT:
         restore_learner(self.learner, tensors, about['numpy_rng'])
         self.learner.online.restore(_under('online.', tensors), about['online'])
         self.learner.phase_critic.restore(_under('phases.', tensors))
+        self.learner.trust.restore(_under('trust.', tensors))
         self.learner.counters = Counters(**about['counters'])
         self._swap(new_version=False)
 

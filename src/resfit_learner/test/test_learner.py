@@ -137,7 +137,7 @@ def test_the_update_to_data_ratio_holds():
 
 @pytest.mark.parametrize('warm_start', [0, 20])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
-    config = replace(SMALL, warm_start=warm_start)
+    config = replace(SMALL, warm_start=warm_start, trust_episodes=10)
     whole = make_learner(config)
     run(whole, range(1, 9))
     first = make_learner(config)
@@ -151,6 +151,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
     assert second.owed == 0
     run(second, range(5, 9))
     assert parameters(second).tobytes() == parameters(whole).tobytes()
+    assert second.exploration == whole.exploration and whole.exploration.base_share > 0
 
 
 def test_the_same_seed_gives_the_same_run():
@@ -240,6 +241,33 @@ def test_an_episode_in_which_a_person_helped_is_data_and_no_merit_of_the_correct
     assert len(learner.online) and not learner.phase_critic.episodes
     learner.ingest(2, alone)
     assert list(learner.phase_critic.episodes) == [3]
+
+
+def alone(episode):
+    """The same, had the base acted alone."""
+    executed, authority = episode.base_action, np.zeros_like(episode.authority)
+    return replace(episode, executed_action=executed, authority=authority)
+
+
+@pytest.mark.parametrize('warm_start', [0, 20])
+def test_where_the_residual_fails_the_base_is_to_act_alone(warm_start):
+    learner = make_learner(replace(SMALL, trust_episodes=10, warm_start=warm_start))
+    for number in range(1, 6):
+        learner.ingest(number, make_episode(number, success=False))
+    before = len(learner.online)
+    for number in range(6, 9):
+        learner.ingest(number, alone(make_episode(number)))
+    _, exploration, _ = unpack_actor(learner.weights())
+    assert exploration.base_share > 0.9
+    # Without the warm start under it, an episode shows no correction that could be learned from.
+    assert (len(learner.online) == before) == bool(warm_start)
+    assert learner.counters.env_steps == before + 3 * 12
+    for number in range(6, 9):  # an operator corrects these labels
+        learner.ingest(number, alone(make_episode(number)).relabelled(False))
+    assert learner.exploration.base_share < 0.5
+    never = make_learner(SMALL)
+    never.ingest(1, make_episode(1, success=False))
+    assert never.exploration.base_share == 0.0
 
 
 def test_the_last_phase_is_judged_by_its_first_steps_however_long_it_lasts():

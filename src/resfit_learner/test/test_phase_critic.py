@@ -15,7 +15,7 @@ def filled(count: int, best: np.ndarray, seed: int = 0) -> PhaseCritic:
     for index in range(count):
         z = random.normal(0, 0.25, len(best))
         chance = 1 - np.square(z - best).sum()
-        critic.add(index, outline(bool(random.random() < chance), z))
+        critic.episodes[index] = outline(bool(random.random() < chance), z)
     return critic
 
 
@@ -33,7 +33,7 @@ def grasp_then_place(count: int, states: bool, seed: int) -> np.ndarray:
         held = random.random() < 0.5 + z[0, 0]
         placed = random.random() < 0.5 + z[1, 1]
         seen = np.array([[0, 0], [held, 0]], np.float32) if states else np.zeros((2, 2), np.float32)
-        critic.add(index, outline(bool(held and placed), z, seen))
+        critic.episodes[index] = outline(bool(held and placed), z, seen)
     return critic.best()
 
 

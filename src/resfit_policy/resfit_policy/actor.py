@@ -27,7 +27,7 @@ from resfit_policy.task import ConfigError, parse_config
 from resfit_policy.tensors import fill, read_tensors
 from resfit_policy.vision import ImageEncoder
 
-FORMAT = 'resfit-actor-7'
+FORMAT = 'resfit-actor-8'
 IMAGE_FEATURES = 128  # of an encoder trained with the residual (paper: the same)
 
 
@@ -184,6 +184,7 @@ class Exploration:
     hold: int = 10  # control steps per draw (paper: 1)
     uniform: bool = False  # even between -std and std in place of normal (paper: while the buffer is filled)
     limit: float = 1.0  # corrections stay within this share of their bound (paper: progressive clipping)
+    base_share: float = 0.0  # of the episodes are the base's alone; above a half, without exploration, all
 
 
 def config_hash(config: ActorConfig) -> str:

@@ -100,6 +100,11 @@ class Episode:
         return bool((self.flags[: self.length] & Flag.INTERVENTION).any())
 
     @property
+    def alone(self) -> bool:
+        """The base acted alone, without any correction."""
+        return not self.authority[: self.length].any()
+
+    @property
     def seen(self) -> Float:
         """What the residual sees beside images: control step, state, features, (T or T+1, 1 + S + F)."""
         step = np.arange(len(self.state), dtype=np.float32)[:, None]

@@ -235,7 +235,8 @@ class PolicyNode(LifecycleNode):
         """For ``diagnostics``."""
         guard, problem = self.guard, f'no action: {self.why}' if self.why else self.runtime.why
         problem = 'emergency stop' if guard.stopped else problem or guard.reason
-        doing = 'waiting' if not self.pacer.running else 'teleoperated' if self.takeover.active else 'acting'
+        acting = 'the base acts alone' if self.runtime.alone else 'acting'
+        doing = 'waiting' if not self.pacer.running else 'teleoperated' if self.takeover.active else acting
         values = {
             'authority': guard.authority,
             'weights_version': self.runtime.version,

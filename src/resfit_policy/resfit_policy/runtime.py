@@ -50,6 +50,7 @@ class PolicyRuntime:
         self._teleoperated = False  # in the last step
         self._stamp = 0  # ns, of the last step
         self._arm = Arm.BASE
+        self.alone = False  # the base acts alone in this episode, for so far it is the better one
         self._std = 0.0
         self._noise = np.zeros(0, np.float32)
 
@@ -70,6 +71,8 @@ class PolicyRuntime:
         self._rng = np.random.default_rng((self._seed, episode_id))  # the same noise, whenever it is run
         self._arm = arm
         self._std = self.exploration.std if explore else 0.0
+        draw = np.random.default_rng((self._seed, episode_id, 1)).random()  # apart from the noise
+        self.alone = self.exploration.base_share > (draw if explore else 0.5)
 
     def step(
         self, observation: Observation, stamp: int = 0, final: bool = False, teleop: Float | None = None
@@ -96,7 +99,8 @@ class PolicyRuntime:
             self.supervisor.feel(measured)
         self._stamp = stamp
         residual = np.zeros_like(base_action)
-        authority = self.authority if self._arm == Arm.RESIDUAL and self.actor is not None else 0.0
+        acts = self._arm == Arm.RESIDUAL and self.actor is not None and not self.alone
+        authority = self.authority if acts else 0.0
         flags = Flag.NONE
         if final:
             executed, authority, flags = base_action, 0.0, Flag.FINAL

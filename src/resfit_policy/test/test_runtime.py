@@ -61,6 +61,22 @@ def test_authority_zero_is_the_base_policy_to_the_bit():
     assert not np.array_equal(record.executed_action, record.base_action)
 
 
+def test_the_base_acts_alone_in_its_share_of_the_episodes():
+    def alone(share, explore, episode_id=0):
+        runtime = PolicyRuntime(TASK, Counting())
+        runtime.set_weights(trained_actor(), Exploration(std=0.1, base_share=share), 1)
+        runtime.begin(Arm.RESIDUAL, explore, episode_id)
+        record = runtime.step(observation())
+        assert (record.authority == 0.0) == (record.executed_action.tobytes() == record.base_action.tobytes())
+        return record.authority == 0.0
+
+    assert np.mean([alone(0.3, True, episode_id) for episode_id in range(300)]) == pytest.approx(0.3, abs=0.08)
+    assert [alone(share, True) for share in (0.0, 1.0)] == [False, True]
+    assert [alone(share, False) for share in (0.0, 0.4, 0.6)] == [False, False, True], (
+        'the better one, unless exploring'
+    )
+
+
 def test_the_base_arm_never_gets_a_residual():
     runtime = PolicyRuntime(TASK, Counting())
     runtime.set_weights(trained_actor(), Exploration(), 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from resfit_bringup import report
 from resfit_bringup.graph import HARDWARE, Options, eval_graph
-from resfit_bringup.pipeline import EVALUATION_SEEDS, hash_bytes, seeds
+from resfit_bringup.pipeline import ALONE, EVALUATION_SEEDS, hash_bytes, seeds
 from resfit_bringup.progress import Progress
 from resfit_bringup.runs import LATEST, newest_actor
 from resfit_bringup.stages import add_graph_arguments, graph_options, read_curve, run_graph
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     comparison = compare(*arms)
     if helped := sum(item.helped for item in log):
         print(f'{helped} episodes in which a person took over are not counted')  # noqa: T201
+    if all(item.alone for item in arms[1]):
+        print(ALONE)  # noqa: T201
     print(report.table(comparison))  # noqa: T201
     write_atomically(args.out / 'comparison.json', json.dumps(comparison.as_dict(), indent=2).encode())
     order = ''.join('BR'[episode.arm] for episode in log)
