@@ -83,6 +83,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         with Runner(collect_graph(Options(demonstrations, base=EXPERT, max_episodes=2))) as runner:
             runner.wait()
         small = {'batch': 16, 'heads': 2, 'critic_hidden': [8], 'actor_hidden': [8], 'min_steps': 100, 'utd': 0.2}
+        small['warm_start'] = 100
         (folder / 'learner.yaml').write_text(yaml.safe_dump(small))
         options = Options(folder / 'run', base=OTHER, namespace=NAMESPACE, rviz=True)
         graph = train_graph(options, demonstrations=str(demonstrations), learner_config=str(folder / 'learner.yaml'))
