@@ -1,4 +1,10 @@
-"""Behaviour cloning of the vision base (ACT) from images and joint positions."""
+"""Behaviour cloning of the vision base (ACT) from images and joint positions.
+
+Most of the next second follows from the joints; where the objects are tells little of it, and a backbone that learns
+from that alone may never find them (docs/vision.md). So while it is trained, the keypoints alone, without the joints,
+also have to foretell where the joints will be told to go at the quarters of the episode: that differs between
+episodes by where the objects are, and by nothing else.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,7 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
 
 from resfit_learner.augmentation import random_shift
 from resfit_learner.demonstrations import check_demonstrations
@@ -18,6 +25,8 @@ from resfit_policy.task import ConfigError, Task
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0)]
+
+FORESEEN = 128  # hidden units of the network that foretells
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -38,6 +47,8 @@ class ActTraining:
     joint_noise: Share = 0.05  # std of noise on the joint positions, in standard deviations
     threads: Count = 1  # of torch
     min_std: Annotated[float, Field(gt=0)] = 0.01  # rad; floors the normaliser's standard deviations
+    milestones: Count = 4  # points of its episode that each pair of images has to foretell
+    foresight: Share = 1.0  # weight of the loss of that, beside the loss of the chunk
 
 
 def train_act(
@@ -87,8 +98,10 @@ def train_act(
     net.action_mean.copy_(chunk.mean(0))
     net.action_std.copy_(chunk.std(0).clamp_min(config.min_std))
     wanted = (chunk - net.action_mean) / net.action_std
+    seer, foretold = _foresight(config, net, used)
     net.trunks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    learned = [*net.parameters(), *seer.parameters()]
+    optimiser = torch.optim.AdamW(learned, config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps, pct_start=0.05)
     half = bool(getattr(torch.cpu, '_is_amx_tile_supported', bool)())  # elsewhere half precision takes longer
     for step in range(1, config.steps + 1):
@@ -97,12 +110,29 @@ def train_act(
         if config.image_shift:
             seen = random_shift(seen, config.image_shift, generator)
         noise = torch.randn((config.batch, task.action_size), generator=generator) * config.joint_noise * net.joint_std
-        loss = (net.normalised(joints[rows] + noise, net.look(seen, half)) - wanted[rows]).abs().mean()
+        places = net.look(seen, half)
+        loss = (net.normalised(joints[rows] + noise, places) - wanted[rows]).abs().mean()
+        loss = loss + config.foresight * (seer(places.flatten(1)) - foretold[rows]).abs().mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), config.grad_clip)
+        loss.backward()
+        nn.utils.clip_grad_norm_(learned, config.grad_clip)
         optimiser.step()
         schedule.step()
         if step % 20 == 0:
             progress(step, loss.item())
     return net.eval()
+
+
+def _foresight(config: ActTraining, net: ActNet, episodes: Sequence[Episode]) -> tuple[nn.Module, Tensor]:
+    """A network from keypoints to the action at each milestone, and what it is to say of each step (N, M A).
+
+    In standard deviations between the episodes, so that the place of an object counts as much as a whole motion does.
+    """
+    points = np.arange(1, config.milestones + 1)
+    goals = torch.from_numpy(
+        np.stack([item.executed_action[points * item.length // config.milestones - 1].ravel() for item in episodes])
+    )
+    goals = (goals - goals.mean(0)) / goals.std(0, correction=0).clamp_min(config.min_std)
+    places = 2 * net.config.cameras * net.config.keypoints
+    seer = nn.Sequential(nn.Linear(places, FORESEEN), nn.ReLU(), nn.Linear(FORESEEN, goals.shape[1]))
+    return seer, goals.repeat_interleave(torch.tensor([item.length for item in episodes]), 0)

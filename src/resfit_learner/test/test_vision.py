@@ -98,6 +98,24 @@ def test_a_small_act_overfits_two_demonstrations(base):
     assert apart.abs().min() > 0.01  # the same joints: only the images tell them apart
 
 
+def test_the_keypoints_find_what_only_the_end_of_an_episode_depends_on():
+    rng = np.random.default_rng(0)
+    places = rng.integers(4, 28, (40, 2))
+    waits = np.clip(np.arange(24) / 8 - 2, 0, 1).astype(np.float32)[:, None]  # two thirds of it are the same in all
+    made = []
+    for number, place in enumerate(places, 1):
+        item = demonstration(number, place, 24)
+        path = HOME + waits * (item.executed_action[-1] - HOME)
+        made.append(replace(item, executed_action=path, state=np.concatenate([path[:1], path])[: len(item.state)]))
+    net = train_act(ActTraining(chunk=4, execute=2, keypoints=8, steps=150, batch=16, lr=1e-2), TASK, made[:30], 0)
+    with torch.inference_mode():
+        seen = net.look(torch.from_numpy(np.stack([item.images[0] for item in made]))).flatten(1).double().numpy()
+    seen = np.c_[seen, np.ones(len(seen))]
+    solution = np.linalg.solve(seen[:30].T @ seen[:30] + 0.01 * np.eye(seen.shape[1]), seen[:30].T @ places[:30])
+    missed = np.sqrt(np.square(seen[30:] @ solution - places[30:]).sum(1).mean())
+    assert missed < 3  # pixels; the places spread over 10, and the chunks alone teach them to 6
+
+
 def test_a_saved_act_is_the_same_policy(base):
     first, second = load_base(str(base), TASK), load_base(str(base), TASK)
     seen = Observation(HOME, picture((9, 9), 0))
