@@ -37,8 +37,8 @@ class ActTraining:
     execute: Count = 10  # executed before the next prediction
     backbone: Literal['conv', 'vit'] = 'conv'
     keypoints: Count = 32  # per camera
-    steps: Count = 1600  # gradient steps
-    batch: Count = 48
+    steps: Count = 4800  # gradient steps
+    batch: Count = 16
     lr: Annotated[float, Field(gt=0)] = 1e-3  # highest; warmed up over 5 % of the steps, then falling (1e-4)
     weight_decay: Share = 1e-4
     grad_clip: Annotated[float, Field(gt=0)] = 1.0
