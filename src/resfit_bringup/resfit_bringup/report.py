@@ -101,7 +101,7 @@ def learning_curve(path: Path, task: Task, curve: Curve, comparison: Comparison)
     )  # fmt: skip
     axes.set(xlim=(0, end * 1.05), ylim=(-0.02, 1.05), xlabel='online control steps', ylabel='success')
     axes.yaxis.set_major_formatter(lambda value, _: f'{value:.0%}')
-    axes.set_title(f'{task.name}: training success over the last {WINDOW} episodes (95 % interval)', loc='left')
+    axes.set_title(f'{task.name}: training success over the last {WINDOW} episodes (95 % interval)', loc='left', pad=18)
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(axis='y', alpha=0.25)
     per_minute = task.control_hz * 60
