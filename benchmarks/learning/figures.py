@@ -78,7 +78,9 @@ class Run:
             observation=self.observation or None,
         )
         settings = asdict(job.learner_config(**self.set)) if self.method == 'resfit' else {}
-        there = {key: value for key, value in asdict(job).items() if key not in ('recipe', 'learner')}  # see settings
+        # recipe and learner are in the settings; only one of the two bases is trained
+        elsewhere = ('recipe', 'learner', 'bc' if job.observation == 'vision' else 'act')
+        there = {key: value for key, value in asdict(job).items() if key not in elsewhere}
         return json.loads(json.dumps({'job': there, 'settings': settings}))
 
     def load(self) -> dict[str, Any] | None:

@@ -82,6 +82,12 @@ def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest
     assert run.stale() == ['caution']
 
 
+def test_only_the_base_that_a_run_trains_can_make_it_stale() -> None:
+    state, pixels = (figures.Run('main', 0, task='woolly_ball', observation=seen) for seen in ('', 'vision'))
+    assert 'bc' in state.plan()['job'] and 'act' not in state.plan()['job']
+    assert 'act' in pixels.plan()['job'] and 'bc' not in pixels.plan()['job']
+
+
 def test_spreads_and_ratios_say_what_was_not_reached() -> None:
     assert tables.spread([1200.0, 900.0, 1000.0]) == '1,000 (900 to 1,200)'
     assert tables.spread([900.0, math.inf, math.inf]) == 'not reached (1 of 3: from 900)'
