@@ -3,7 +3,9 @@
 Most of the next second follows from the joints; where the objects are tells little of it, and a backbone that learns
 from that alone may never find them (docs/vision.md). So while it is trained, the keypoints alone, without the joints,
 also have to foretell where the joints will be told to go at the quarters of the episode: that differs between
-episodes by where the objects are, and by nothing else.
+episodes by where the objects are, and by nothing else. An object that looks like what it lies on is missed even so;
+where ``picture`` is above 0, the keypoints of a camera also have to tell what its picture looks like, as a blob each
+(in the manner of arXiv 1509.06113 and 1806.07823).
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0)]
 
 FORESEEN = 128  # hidden units of the network that foretells
+PAINTED = 28  # pixels, square: what is rebuilt of a picture
+BLOB = 0.07  # standard deviation of a keypoint's blob, of half the picture's width
+DULL = 0.02  # of 0 to 1: pixels that change less between frames count as if they changed by this
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -49,6 +54,7 @@ class ActTraining:
     min_std: Annotated[float, Field(gt=0)] = 0.01  # rad; floors the normaliser's standard deviations
     milestones: Count = 4  # points of its episode that each pair of images has to foretell
     foresight: Share = 1.0  # weight of the loss of that, beside the loss of the chunk
+    picture: Share = 0.0  # weight of the loss of the pictures rebuilt from the keypoints; 0: none are
 
 
 def train_act(
@@ -99,8 +105,9 @@ def train_act(
     net.action_std.copy_(chunk.std(0).clamp_min(config.min_std))
     wanted = (chunk - net.action_mean) / net.action_std
     seer, foretold = _foresight(config, net, used)
+    painter = _Painter(images, config.keypoints) if config.picture else None
     net.trunks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    learned = [*net.parameters(), *seer.parameters()]
+    learned = [*net.parameters(), *seer.parameters(), *(painter.parameters() if painter else [])]
     optimiser = torch.optim.AdamW(learned, config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps, pct_start=0.05)
     half = bool(getattr(torch.cpu, '_is_amx_tile_supported', bool)())  # elsewhere half precision takes longer
@@ -113,6 +120,8 @@ def train_act(
         places = net.look(seen, half)
         loss = (net.normalised(joints[rows] + noise, places) - wanted[rows]).abs().mean()
         loss = loss + config.foresight * (seer(places.flatten(1)) - foretold[rows]).abs().mean()
+        if painter:
+            loss = loss + config.picture * painter.error(places, seen)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(learned, config.grad_clip)
@@ -121,6 +130,40 @@ def train_act(
         if step % 20 == 0:
             progress(step, loss.item())
     return net.eval()
+
+
+class _Painter(nn.Module):
+    """Rebuilds pictures from keypoints: a blob at each, and a few convolutions that give it a look."""
+
+    def __init__(self, images: Tensor, keypoints: int, width: int = 32) -> None:
+        """``images`` (N, K, H, W, 3) uint8: of them, mean and standard deviation of each pixel."""
+        super().__init__()
+        frames = torch.cat([self._small(part) for part in images[::4].split(500)])
+        self.mean, self.std = frames.mean(0), frames.std(0, correction=0).clamp_min(DULL)
+        line = torch.linspace(-1, 1, PAINTED)
+        self.y, self.x = torch.meshgrid(line, line, indexing='ij')
+        self.looks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(keypoints, width, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(width, 3, 1),
+            )
+            for _ in range(images.shape[1])
+        )
+
+    @staticmethod
+    def _small(images: Tensor) -> Tensor:
+        pixels = images.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
+        return nn.functional.interpolate(pixels, size=PAINTED, mode='area').unflatten(0, images.shape[:2])
+
+    def error(self, places: Tensor, images: Tensor) -> Tensor:
+        """Mean squared error of pictures painted from ``places`` (B, K, P, 2), in standard deviations of a pixel."""
+        apart = (self.x - places[..., 0, None, None]) ** 2 + (self.y - places[..., 1, None, None]) ** 2
+        blobs = torch.exp(-apart / (2 * BLOB**2))  # (B, K, P, h, w)
+        painted = torch.stack([look(part) for look, part in zip(self.looks, blobs.unbind(1), strict=True)], 1)
+        return (painted - (self._small(images) - self.mean) / self.std).square().mean()
 
 
 def _foresight(config: ActTraining, net: ActNet, episodes: Sequence[Episode]) -> tuple[nn.Module, Tensor]:

@@ -108,12 +108,30 @@ def test_the_keypoints_find_what_only_the_end_of_an_episode_depends_on():
         path = HOME + waits * (item.executed_action[-1] - HOME)
         made.append(replace(item, executed_action=path, state=np.concatenate([path[:1], path])[: len(item.state)]))
     net = train_act(ActTraining(chunk=4, execute=2, keypoints=8, steps=150, batch=16, lr=1e-2), TASK, made[:30], 0)
+    assert missed(net, made, places) < 3  # the places spread over 10, and the chunks alone teach them to 6
+
+
+def missed(net, made, places, taught=30):
+    """Pixels by which a linear map from keypoints misses the places of the episodes after the first ``taught``."""
     with torch.inference_mode():
         seen = net.look(torch.from_numpy(np.stack([item.images[0] for item in made]))).flatten(1).double().numpy()
     seen = np.c_[seen, np.ones(len(seen))]
-    solution = np.linalg.solve(seen[:30].T @ seen[:30] + 0.01 * np.eye(seen.shape[1]), seen[:30].T @ places[:30])
-    missed = np.sqrt(np.square(seen[30:] @ solution - places[30:]).sum(1).mean())
-    assert missed < 3  # pixels; the places spread over 10, and the chunks alone teach them to 6
+    known, told = seen[:taught], places[:taught]
+    solution = np.linalg.solve(known.T @ known + 0.01 * np.eye(seen.shape[1]), known.T @ told)
+    return np.sqrt(np.square(seen[taught:] @ solution - places[taught:]).sum(1).mean())
+
+
+def test_keypoints_that_rebuild_the_picture_find_what_no_action_depends_on():
+    places = np.random.default_rng(0).integers(4, 28, (40, 2))
+    same = demonstration(1, (16, 16), 6)  # the joints' path is one and the same in all of them
+    same = replace(same, state=np.concatenate([same.executed_action[:1], same.executed_action])[: len(same.state)])
+    made = []
+    for place in places:
+        images = np.stack([picture(place, step) for step in range(len(same.images))])
+        made.append(replace(same, images=images))
+    config = ActTraining(chunk=4, execute=2, keypoints=8, steps=300, batch=16, lr=3e-3, foresight=0.0)
+    assert missed(train_act(config, TASK, made[:30], 0), made, places) > 3  # the places spread over 10
+    assert missed(train_act(replace(config, picture=1.0), TASK, made[:30], 0), made, places) < 1.5
 
 
 def test_a_saved_act_is_the_same_policy(base):
