@@ -17,9 +17,15 @@ from resfit_policy.task import ConfigError
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / 'results'
 # Settings that came after results were made, each with the value that means what was done before.
-SINCE = {'phase_directions': False, 'warm_start': 0, 'trust_episodes': 0}
+SINCE = {'phase_directions': False, 'warm_start': 0, 'trust_episodes': 0, 'picture': 0.0}
 SCRATCH = Path('runs') / 'learning'  # in the folder one is in: checkpoints, logs, results of trials
 OURS = 'ours'
+
+
+def then(recorded: dict[str, Any], key: str, now: Any) -> Any:
+    """What a setting, or each part of it, was when ``recorded`` was written."""
+    value = recorded.get(key, SINCE.get(key))
+    return {part: then(value, part, now[part]) for part in now} if value and isinstance(now, dict) else value
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,7 @@ class Run:
         result, plan = self.load(), self.plan()
         if result is None:
             return []
-        pairs = ((plan[part][key], result[part].get(key, SINCE.get(key)), key) for part in plan for key in plan[part])
-        return [key for now, then, key in pairs if now != then]
+        return [key for part in plan for key, now in plan[part].items() if now != then(result[part], key, now)]
 
     def folder(self) -> Path:
         """Where the run keeps its checkpoints; other settings are another folder."""

@@ -71,7 +71,7 @@ def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest
     assert run.stale() == ['n_step']
     older = run.plan()
     for there_was_not in figures.SINCE:
-        del older['settings'][there_was_not]
+        older['settings'].pop(there_was_not, None)
     run.result.write_text(cli.one_line_per_key(older))
     assert run.stale() == []
     warm = figures.Run('main', 0, task='woolly_ball', set={'utd': 4})
@@ -86,6 +86,20 @@ def test_only_the_base_that_a_run_trains_can_make_it_stale() -> None:
     state, pixels = (figures.Run('main', 0, task='woolly_ball', observation=seen) for seen in ('', 'vision'))
     assert 'bc' in state.plan()['job'] and 'act' not in state.plan()['job']
     assert 'act' in pixels.plan()['job'] and 'bc' not in pixels.plan()['job']
+
+
+def test_what_a_base_was_not_trained_for_then_was_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, 'RESULTS', tmp_path)
+    ball, package = (
+        figures.Run('main', 0, task=task, observation='vision') for task in ('woolly_ball', 'package_handover')
+    )
+    for run in (ball, package):
+        older = run.plan()
+        del older['job']['act']['picture']
+        run.result.parent.mkdir(parents=True, exist_ok=True)
+        run.result.write_text(cli.one_line_per_key(older))
+    assert ball.stale() == []
+    assert package.stale() == ['act'], 'its base is now also taught to rebuild the picture'
 
 
 def test_spreads_and_ratios_say_what_was_not_reached() -> None:

@@ -138,7 +138,7 @@ class _Painter(nn.Module):
     def __init__(self, images: Tensor, keypoints: int, width: int = 32) -> None:
         """``images`` (N, K, H, W, 3) uint8: of them, mean and standard deviation of each pixel."""
         super().__init__()
-        frames = torch.cat([self._small(part) for part in images[::4].split(500)])
+        frames = torch.cat([self._small(part) for part in torch.split(images[::4], 500)])
         self.mean, self.std = frames.mean(0), frames.std(0, correction=0).clamp_min(DULL)
         line = torch.linspace(-1, 1, PAINTED)
         self.y, self.x = torch.meshgrid(line, line, indexing='ij')
@@ -156,7 +156,7 @@ class _Painter(nn.Module):
     @staticmethod
     def _small(images: Tensor) -> Tensor:
         pixels = images.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
-        return nn.functional.interpolate(pixels, size=PAINTED, mode='area').unflatten(0, images.shape[:2])
+        return nn.functional.interpolate(pixels, size=PAINTED, mode='area').view(*images.shape[:2], 3, PAINTED, PAINTED)
 
     def error(self, places: Tensor, images: Tensor) -> Tensor:
         """Mean squared error of pictures painted from ``places`` (B, K, P, 2), in standard deviations of a pixel."""
