@@ -30,7 +30,7 @@ def test_two_operators_label_and_correct_the_newest_label_wins_and_each_is_kept_
         others, ana, ben = Others(probe), Page(url, probe, 'ana'), Page(url, probe, 'ben')
         ana.until(lambda: ana.state and ana.state['episode']['phase'] == 'RESETTING' and not ana.state['blind'])
         ana.do('ready')
-        ana.until(lambda: ana.state['episode']['phase'] == 'RUNNING')
+        ana.until(lambda: ana.state['episode']['phase'] == 'RUNNING' and others.steps.get_subscription_count() == 2)
         for step in range(3):
             others.step(others.states[-1], step)
         ana.until(lambda: ana.state['episode']['step'] == 2 and ana.state['labels'] == 1)
