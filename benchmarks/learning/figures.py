@@ -25,7 +25,7 @@ OURS = 'ours'
 def then(recorded: dict[str, Any], key: str, now: Any) -> Any:
     """What a setting, or each part of it, was when ``recorded`` was written."""
     value = recorded.get(key, SINCE.get(key))
-    return {part: then(value, part, now[part]) for part in now} if value and isinstance(now, dict) else value
+    return {**value, **{part: then(value, part, now[part]) for part in now}} if value and isinstance(now, dict) else value
 
 
 @dataclass(frozen=True)
