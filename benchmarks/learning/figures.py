@@ -25,7 +25,9 @@ OURS = 'ours'
 def then(recorded: dict[str, Any], key: str, now: Any) -> Any:
     """What a setting, or each part of it, was when ``recorded`` was written."""
     value = recorded.get(key, SINCE.get(key))
-    return {**value, **{part: then(value, part, now[part]) for part in now}} if value and isinstance(now, dict) else value
+    if not value or not isinstance(now, dict):
+        return value
+    return {**value, **{part: then(value, part, now[part]) for part in now}}
 
 
 @dataclass(frozen=True)
