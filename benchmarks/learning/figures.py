@@ -17,7 +17,7 @@ from resfit_policy.task import ConfigError
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / 'results'
 # Settings that came after results were made, each with the value that means what was done before.
-SINCE = {'phase_directions': False, 'warm_start': 0, 'trust_episodes': 0, 'picture': 0.0}
+SINCE = {'caution': 0.0, 'phase_directions': False, 'warm_start': 0, 'trust_episodes': 0, 'picture': 0.0}
 SCRATCH = Path('runs') / 'learning'  # in the folder one is in: checkpoints, logs, results of trials
 OURS = 'ours'
 
