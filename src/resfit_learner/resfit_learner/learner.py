@@ -17,7 +17,7 @@ from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
-from resfit_learner.losses import actor_loss, critic_loss, td_target
+from resfit_learner.losses import actor_loss, critic_loss, td_target, told
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
@@ -181,7 +181,8 @@ class Learner:
         """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``)."""
         s, base = torch.from_numpy(state)[None], torch.from_numpy(base_action)[None]
         with torch.inference_mode():
-            both = torch.cat([torch.from_numpy(latent)[None], self.actor.to_latent(base, base, s[:, 0])])
+            none = told(self.config, self.actor, base, base, s[:, 0])
+            both = torch.cat([torch.from_numpy(latent)[None], none])
             with_it, without = self.critic(self.actor.encode(s, base).expand(2, -1), both).unbind(-1)
             gain = with_it - without
             return bool(gain.mean() > (self.config.q_gate or 0.0) * gain.std())

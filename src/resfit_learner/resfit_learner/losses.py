@@ -13,6 +13,11 @@ from resfit_learner.networks import EnsembleCritic
 from resfit_policy.actor import ResidualActor
 
 
+def told(config: LearnerConfig, actor: ResidualActor, action: Tensor, base_action: Tensor, state: Tensor) -> Tensor:
+    """What the critic is told of ``action``: its correction of ``base_action`` (B, k), cut at ``correction_cut``."""
+    return actor.to_latent(action, base_action, state).clamp(-config.correction_cut, config.correction_cut)
+
+
 @torch.no_grad()
 def td_target(
     config: LearnerConfig, batch: Batch, critic: EnsembleCritic, actor: ResidualActor, generator: torch.Generator
@@ -29,7 +34,7 @@ def td_target(
     chosen = torch.randperm(critic.heads, generator=generator)[: config.subset].tolist()
     value = critic(encoded, latent, chosen).min(0).values
     if config.q_gate is not None:
-        uncorrected = actor.to_latent(batch.next_base_action, batch.next_base_action, batch.next_state[:, 0])
+        uncorrected = told(config, actor, batch.next_base_action, batch.next_base_action, batch.next_state[:, 0])
         value = torch.maximum(value, critic(encoded, uncorrected, chosen).min(0).values)
     target = batch.reward + batch.discount * value
     if config.mc_share:
@@ -42,8 +47,7 @@ def critic_loss(
     config: LearnerConfig, batch: Batch, target: Tensor, critic: EnsembleCritic, actor: ResidualActor
 ) -> tuple[Tensor, Tensor]:
     """Each head's own squared error or cross-entropy, averaged over batch and heads; and Q's mean."""
-    latent = actor.to_latent(batch.action, batch.base_action, batch.state[:, 0])
-    latent = latent.clamp(-config.correction_cut, config.correction_cut)
+    latent = told(config, actor, batch.action, batch.base_action, batch.state[:, 0])
     outputs = critic.outputs(actor.encode(batch.state, batch.base_action), latent)
     values = critic.values(outputs)
     if config.critic_loss == 'hl_gauss':

@@ -98,6 +98,13 @@ def test_the_gate_opens_where_the_gain_is_sure() -> None:
     assert not learner.gate(*inputs)
 
 
+def test_the_gate_asks_only_of_what_the_critic_is_told() -> None:
+    learner, asked = make_learner(residual='absolute', q_gate=0.0), []
+    learner.critic = lambda encoded, latent: asked.append(latent) or torch.zeros(2, 2)
+    learner.gate(np.zeros(7, np.float32), np.full(2, 100, np.float32), np.zeros(2, np.float32))
+    assert asked[0][1].tolist() == [learner.config.correction_cut] * 2  # the base's action, far outside
+
+
 def test_behind_a_gate_the_better_of_base_and_residual_bootstraps() -> None:
     learner = make_learner(q_gate=0.0, mc_share=0.0, target_noise=0.0, clamp_target=False)
     batch = learner.offline.sample(4, learner.rng)
