@@ -17,7 +17,14 @@ from resfit_policy.task import ConfigError
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / 'results'
 # Settings that came after results were made, each with the value that means what was done before.
-SINCE = {'caution': 0.0, 'phase_directions': False, 'warm_start': 0, 'trust_episodes': 0, 'picture': 0.0}
+SINCE = {
+    'averaging': 1.0,
+    'caution': 0.0,
+    'phase_directions': False,
+    'warm_start': 0,
+    'trust_episodes': 0,
+    'picture': 0.0,
+}
 SCRATCH = Path('runs') / 'learning'  # in the folder one is in: checkpoints, logs, results of trials
 OURS = 'ours'
 
@@ -97,9 +104,10 @@ class Run:
 
     def stale(self) -> list[str]:
         """Settings that are others now than when the result was made."""
-        result, plan = self.load(), self.plan()
+        result = self.load()
         if result is None:
             return []
+        plan = self.plan()
         return [key for part in plan for key, now in plan[part].items() if now != then(result[part], key, now)]
 
     def folder(self) -> Path:

@@ -43,6 +43,7 @@ GREY = '#5c6068'
 NAMES = {
     OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start',
     'resfit_steps caution=1 averaging=0.001 mc_share=0.5 trust_episodes=0': 'resfit_steps, cautious',
+    'resfit_steps caution=0 averaging=0.001 mc_share=0.5 explore_std=0.1 trust_episodes=0': 'resfit_steps, incautious',
     'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
@@ -53,8 +54,9 @@ Made by `benchmarks/learning/plot.py` from the files in `benchmarks/learning/res
 settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those that are missing.
 
 * **base**, **final**: 100 episodes on fresh starts without exploration, 95 % Wilson interval in per cent; over several
-  seeds, each with its own base, the episodes of all are counted together. A goal is reached where
-  every seed reaches it, every base is in its band, and three are.
+  seeds, each with its own base, the episodes of all are counted together. A goal is reached where at least three seeds
+  are there, every base is in its band, and every seed reaches it; where some base is outside, the seeds whose base is
+  inside are judged on their own as well.
 * **start**: the same starts with the warm start alone, before anything is learned online (- where there is none).
 * **dip**: success in the worst window of {WINDOW} training episodes over that of the base (1: never below); median, and
   smallest to largest over seeds. In the table of all runs, the interval is the noise of this one window against the

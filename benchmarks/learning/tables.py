@@ -57,6 +57,14 @@ class Group:
     label: str
     planned: int
     results: list[Result]
+    changed: list[list[str]]  # of each result, the settings that are others now
+
+    @property
+    def method(self) -> str:
+        """The label, and how many results were made with other settings."""
+        old = [keys for keys in self.changed if keys]
+        which = ', '.join(sorted({key for keys in old for key in keys}))
+        return f'{self.label}, {len(old)} with another {which}' if old else self.label
 
     def rate(self, arm: str) -> Rate:
         """Success of ``arm`` (base, start, resfit), all seeds' episodes together."""
@@ -73,10 +81,19 @@ class Group:
 
 def groups(runs: Iterable[Run]) -> list[Group]:
     """Runs by task and method, in their order."""
-    found: dict[tuple[str, str], list[Result | None]] = {}
+    found: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        found.setdefault((run.where, run.label), []).append(run.load())
-    return [Group(*key, len(given), [item for item in given if item]) for key, given in found.items()]
+        found.setdefault((run.where, run.label), []).append(run)
+    return [
+        Group(*key, len(given), [item for run in given if (item := run.load())], [run.stale() for run in given])
+        for key, given in found.items()
+    ]
+
+
+def run_label(run: Run) -> str:
+    """The run's label, and what was another setting when its result was made."""
+    old = run.stale()
+    return f'{run.label}, with another {", ".join(old)}' if old else run.label
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -109,10 +126,10 @@ def group_row(group: Group) -> list[str]:
     done = len(group.results)
     seeds = str(done) if done == group.planned else f'{done} of {group.planned}'
     if not done:
-        return [group.where, group.label, seeds, 'not run', *['-'] * (len(GROUP_HEAD) - 4)]
+        return [group.where, group.method, seeds, 'not run', *['-'] * (len(GROUP_HEAD) - 4)]
     minutes = [[seconds / 60 for seconds in group.reached(level, 'seconds')] for level in LEVELS]
     return [
-        group.where, group.label, seeds, percent(group.rate('base')),
+        group.where, group.method, seeds, percent(group.rate('base')),
         percent(group.rate('start')) if all(result.get('start') for result in group.results) else '-',
         percent(group.rate('resfit')), spread(group.dips(), '.2f'),
         *(spread(group.reached(level, 'steps')) for level in LEVELS),
@@ -129,7 +146,7 @@ def run_row(run: Run) -> list[str] | None:
     gain, dip, ninety = result['difference'], result['dip'], result['reached']['90%']
     points = result['resfit']['success'] - result['base']['success']
     return [
-        run.where, run.label, str(run.seed), percent(result['base']),
+        run.where, run_label(run), str(run.seed), percent(result['base']),
         percent(result['start']) if result.get('start') else '-', percent(result['resfit']),
         f'{100 * points:+.0f} [{100 * gain["low"]:+.0f}, {100 * gain["high"]:+.0f}]',
         f'{dip["ratio"]:.2f} [{dip["low"]:.2f}, {dip["high"]:.2f}]' if dip else '-',
@@ -137,6 +154,24 @@ def run_row(run: Run) -> list[str] | None:
         f'{ninety["steps"]:,}' if ninety else 'not reached', f'{result["env_steps"]:,}',
         f'{result["training_s"] / 60:.1f} min', str(result['versions']['commit']),
     ]  # fmt: skip
+
+
+def within_band(wanted: Goal, results: Sequence[Result]) -> list[Result]:
+    low, high = wanted.base
+    return [result for result in results if low <= result['base']['success'] <= high]
+
+
+def shortcomings(wanted: Goal, results: Sequence[Result]) -> list[str]:
+    """What ``results``, one per seed, lack of a goal."""
+    inside = within_band(wanted, results)
+    kept = {
+        'base': len(inside) == len(results),
+        'success': all(result['resfit']['success'] >= wanted.final for result in results),
+        'steps': all(result['env_steps'] <= 1.02 * wanted.steps for result in results),  # the last episode ends late
+        'dip': all(result['dip'] and result['dip']['ratio'] >= wanted.dip for result in results),
+        'seeds': len(inside) >= 3,
+    }
+    return [name for name, true in kept.items() if not true]
 
 
 def goal_rows(figures: dict[str, Figure]) -> list[list[str]]:
@@ -151,24 +186,16 @@ def goal_rows(figures: dict[str, Figure]) -> list[list[str]]:
         if not group.results:
             rows.append([group.where, aim, '0', 'not run', '-', '-', '-', '-'])
             continue
-        inside = sum(low <= result['base']['success'] <= high for result in group.results)
-        base, final, dips = group.rate('base'), group.rate('resfit'), group.dips()
-        steps = max(result['env_steps'] for result in group.results)
-        missed = [
-            name
-            for name, kept in (
-                ('base', inside == len(group.results)),
-                ('success', all(result['resfit']['success'] >= wanted.final for result in group.results)),
-                ('steps', steps <= 1.02 * wanted.steps),  # the last episode ends after the last step
-                ('dip', bool(dips) and min(dips) >= wanted.dip),
-                ('seeds', inside >= 3),
-            )
-            if not kept
-        ]
+        inside = within_band(wanted, group.results)
+        missed = shortcomings(wanted, group.results)
+        outcome = 'reached' if not missed else f'missed: {", ".join(missed)}'
+        if missed and 0 < len(inside) < len(group.results):
+            within = shortcomings(wanted, inside)
+            outcome += f'; by those in the band {"missed: " + ", ".join(within) if within else "reached"}'
         rows.append([
-            group.where, aim, f'{inside} of {len(group.results)}', percent(base), percent(final), spread(dips, '.2f'),
-            f'{steps:,}',
-            'reached' if not missed else f'missed: {", ".join(missed)}',
+            group.where, aim, f'{len(inside)} of {len(group.results)}', percent(group.rate('base')),
+            percent(group.rate('resfit')), spread(group.dips(), '.2f'),
+            f'{max(result["env_steps"] for result in group.results):,}', outcome,
         ])  # fmt: skip
     return rows
 

@@ -77,9 +77,11 @@ def test_a_result_of_other_settings_is_stale(tmp_path: Path, monkeypatch: pytest
     warm = figures.Run('main', 0, task='woolly_ball', set={'utd': 4})
     warm.result.write_text(cli.one_line_per_key(older))
     assert sorted(warm.stale()) == ['phase_directions', 'warm_start'], 'what is on now was not then'
-    del older['settings']['caution']  # 0 now, but nobody says that it was
+    del older['settings']['mc_share']  # nobody says what it was
     run.result.write_text(cli.one_line_per_key(older))
-    assert run.stale() == ['caution']
+    assert run.stale() == ['mc_share']
+    assert tables.run_label(run) == 'resfit_cold utd=4, with another mc_share'
+    assert tables.groups([run])[0].method == 'resfit_cold utd=4, 1 with another mc_share'
 
 
 def test_only_the_base_that_a_run_trains_can_make_it_stale() -> None:
@@ -121,14 +123,15 @@ def test_a_goal_is_reached_by_every_seed_from_a_base_in_its_band(
     def row(*ended: tuple[float, float]) -> list[str]:
         for run, (base, final) in zip(runs, ended, strict=False):
             run.result.parent.mkdir(parents=True, exist_ok=True)
-            run.result.write_text(cli.one_line_per_key({
+            run.result.write_text(cli.one_line_per_key(run.plan() | {
                 'base': {'success': base, 'n': 100}, 'resfit': {'success': final, 'n': 100}, 'env_steps': 18_000,
                 'dip': {'ratio': 1.0},
             }))  # fmt: skip
         return tables.goal_rows({'main': figures.Figure('main', 'x', runs, [], False)})[0]
 
-    assert row((0.2, 0.96), (0.3, 0.97), (0.6, 0.98))[-1] == 'missed: base, seeds', 'two bases are in the band'
-    assert row((0.2, 0.96), (0.3, 0.97), (0.6, 0.98), (0.4, 0.98))[-1] == 'missed: base', 'one is still outside'
+    assert row((0.2, 0.96), (0.3, 0.97), (0.6, 0.98))[-1] == 'missed: base, seeds; by those in the band missed: seeds'
+    outside = row((0.2, 0.96), (0.3, 0.97), (0.6, 0.9), (0.4, 0.98))
+    assert outside[-1] == 'missed: base, success; by those in the band reached'
     reached = row((0.2, 0.96), (0.3, 0.97), (0.35, 0.96), (0.4, 0.98))
     assert reached[-1] == 'reached' and reached[2] == '4 of 4' and reached[4].startswith('97%')
     assert row((0.2, 0.9), (0.3, 0.97), (0.35, 1.0), (0.4, 0.98))[-1] == 'missed: success'
