@@ -71,7 +71,15 @@ def test_a_command_in_the_docs_is_one_that_resfit_understands(page: str, line: s
     assert args.command == words[0]
 
 
+def headings(page: Path) -> set[str]:
+    """Anchors that a Markdown page has for its headings."""
+    lines = re.findall(r'^#+ (.+)$', page.read_text(), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', line.lower()).replace(' ', '-') for line in lines}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for path in [ROOT / 'README.md', *DOCS.rglob('*.md')]:
-        for target in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', path.read_text()):
-            assert (path.parent / target).exists(), f'{path.name}: {target}'
+        for target, heading in re.findall(r'\]\(([^)#:]*)(?:#([^)]*))?\)', path.read_text()):
+            there = path.parent / target if target else path
+            assert there.exists(), f'{path.name}: {target}'
+            assert not heading or heading in headings(there), f'{path.name}: {target}#{heading}'
