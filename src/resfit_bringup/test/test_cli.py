@@ -130,6 +130,13 @@ def test_any_gymnasium_environment_can_be_improved(tmp_path: Path, monkeypatch: 
     assert cli.main([*words, '--base', str(given), '--horizon', '20', '--json', str(out)]) == 0
     result = json.loads(out.read_text())
     assert result['base']['success'] == 1.0 and result['job']['horizon'] == 20
+    # ... and as the demonstrator: another one in the same file is not the one whose demonstrations are kept
+    demonstrations = tmp_path / 'cache' / 'resfit' / 'demonstrations'
+    kept = len(list(demonstrations.iterdir()))
+    for number in (1, 2):
+        save_file({**tensors, '0.bias': torch.full((2,), 0.001 * number)}, given, {'activation': 'relu'})
+        assert cli.main([*words, '--expert', str(given), '--method', 'base', '--json', str(out)]) == 0
+        assert len(list(demonstrations.iterdir())) == kept + number
 
 
 def test_bags_are_listed_and_hashed(demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

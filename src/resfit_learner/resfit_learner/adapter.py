@@ -53,7 +53,7 @@ def expert(env: gymnasium.Env[Any, Any], task: Task) -> BasePolicy:
     """The demonstrator that an environment brings along, as its method ``expert(task)``. Raises ConfigError."""
     own = getattr(env.unwrapped, 'expert', None)
     if own is None:
-        raise ConfigError(f'{task.name} brings no expert: give --demos FOLDER or --expert MODULE:FACTORY')
+        raise ConfigError(f'{task.name} brings no expert: give --demos FOLDER, or --expert MODULE:FACTORY or FILE')
     policy: BasePolicy = own(task)
     return policy
 

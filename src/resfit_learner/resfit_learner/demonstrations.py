@@ -37,7 +37,8 @@ def as_seen(task: Task, episode: Episode) -> Episode:
 def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
     """Raise ConfigError where ``demonstrations`` cannot be learned from, or are of another task or robot.
 
-    Single constant joints and object coordinates are as they should be: an arm at rest, a table's height.
+    A constant joint or coordinate is as it should be: an arm at rest, a table's height. An object that is in one place
+    throughout is not.
     """
     if not any(episode.success for episode in demonstrations):
         raise ConfigError(f'none of the demonstrations is a success: {AGAIN}')
@@ -47,10 +48,14 @@ def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
     state = np.concatenate([episode.state for episode in demonstrations])
     if not np.ptp(actions, 0).any():
         raise ConfigError(f'the demonstrations hold one and the same action throughout: {AGAIN}')
-    size = task.action_size
-    for name, part in (('joint positions', state[:, :size]), ('objects or observation', state[:, size:])):
-        if part.shape[1] and not np.ptp(part, 0).any():
-            raise ConfigError(f'the {name} never change in the demonstrations, so their source was silent: {AGAIN}')
+    sources = [('joint positions', task.action_size), *((item.name, item.size) for item in task.objects)]
+    ends = np.cumsum([size for _, size in sources])
+    for (name, size), end in zip(sources, ends, strict=True):
+        if size and not np.ptp(state[:, end - size : end], 0).any():
+            raise ConfigError(
+                f'{name}: the same throughout the demonstrations, so the source was silent: {AGAIN}, or leave out of '
+                'the task what never moves'
+            )
 
 
 def check_demonstration(task: Task, episode: Episode) -> None:

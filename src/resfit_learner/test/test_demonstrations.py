@@ -35,6 +35,14 @@ def of_constant_objects(episode: Episode) -> Episode:
     return replace(episode, state=np.hstack([episode.state[:, :29], np.ones_like(episode.state[:, 29:])]))
 
 
+def of_a_silent_tracker(episode: Episode) -> Episode:
+    return replace(episode, state=np.hstack([episode.state[:, :32], np.ones_like(episode.state[:, 32:])]))
+
+
+def with_silent_joints(episode: Episode) -> Episode:
+    return replace(episode, state=np.hstack([np.tile(HOME, (len(episode.state), 1)), episode.state[:, 29:]]))
+
+
 def at_rest(episode: Episode) -> Episode:
     return replace(episode, executed_action=np.full_like(episode.executed_action, HOME))
 
@@ -63,7 +71,9 @@ def with_larger_images(episode: Episode) -> Episode:
         (with_value(np.nan), 'not finite'),
         (with_value(np.inf), 'not finite'),
         (at_rest, 'one and the same action'),
-        (of_constant_objects, 'objects or observation never change'),
+        (of_constant_objects, 'ball: the same throughout'),
+        (of_a_silent_tracker, 'tote: the same throughout'),
+        (with_silent_joints, 'joint positions: the same throughout'),
         (in_another_order, 'another order'),
         (with_actions_in_another_order, 'another order'),
         (with_larger_images, r'images .*\(2, 96, 96\).*84 x 84'),

@@ -84,7 +84,12 @@ def base(tmp_path_factory):
     return folder
 
 
-def test_a_small_act_overfits_two_demonstrations(base):
+@pytest.mark.parametrize('backbone', ['conv', 'vit'])
+def test_a_small_act_overfits_two_demonstrations(base, backbone, tmp_path):
+    if backbone == 'vit':  # attention wants smaller steps
+        config = ActTraining(chunk=4, execute=2, keypoints=4, backbone='vit', steps=150, batch=24, lr=1e-3)
+        save_base(tmp_path, train_act(config, TASK, demonstrations(), seed=0), TASK, {})
+        base = tmp_path
     policy = load_base(str(base), TASK)
     wanted = demonstrations()
     for item in wanted:

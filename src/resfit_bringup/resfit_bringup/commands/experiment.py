@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shlex
 import time
 from dataclasses import asdict, replace
@@ -65,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--job', type=Path, metavar='YAML', help="settings in place of the task's own")
     parser.add_argument('--demos', type=Path, help='folder of bags (default: made by the expert, and cached)')
     parser.add_argument(
-        '--expert', metavar='MODULE:FACTORY', help='demonstrator for --env; called with the task (default: its own)'
+        '--expert',
+        metavar='POLICY',
+        help='demonstrator for --env, MODULE:FACTORY or a file as for --base (default: its own)',
     )
     parser.add_argument('--demonstrations', type=int, help="number of demonstrations (default: the job's)")
     parser.add_argument(
@@ -211,5 +214,9 @@ def _demonstrations(
     if not args.env:
         return read_demonstrations(task, expert_demonstrations(task, replace(job, demonstrations=count), args.seed))
     expert = load_base(args.expert, task) if args.expert else adapter.expert(env, task)
-    folder = cache_folder() / 'demonstrations' / f'{task.name}-{digest(task, count, args.seed, args.expert)}'
+    known_by = [args.expert]
+    if args.expert and Path(args.expert).is_file():  # by what is in it, too
+        known_by.append(hashlib.sha256(Path(args.expert).read_bytes()).hexdigest())
+    which = digest(task, count, args.seed, *known_by)
+    folder = cache_folder() / 'demonstrations' / f'{task.name}-{which}'
     return record_demonstrations(folder, env, task, expert, count, args.seed)
