@@ -18,6 +18,7 @@ from ament_index_python.packages import get_package_prefix
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from std_srvs.srv import Trigger
 
 DOMAINS = range(20, 100)  # higher ones share their ports with ordinary connections
 
@@ -98,6 +99,8 @@ class Probe:
         self.node = Node(name, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._clients: dict[str, Any] = {}
+        self._asked = 0  # how often, in the newest call
 
     def listen(self, kind: Any, topic: str, qos: Any) -> list[Any]:
         """A list that fills with the messages of a topic."""
@@ -105,7 +108,7 @@ class Probe:
         self.node.create_subscription(kind, topic, heard.append, qos)
         return heard
 
-    def until(self, true: Callable[[], Any], timeout: float = 20.0, what: str = '') -> None:
+    def until(self, true: Callable[[], Any], timeout: float = 60.0, what: str = '') -> None:
         """Spin until ``true()``. Raises AssertionError after ``timeout`` s."""
         end = time.monotonic() + timeout
         while not true():
@@ -118,24 +121,44 @@ class Probe:
         while time.monotonic() < end:
             self._executor.spin_once(0.02)
 
-    def call(self, kind: Any, service: str, request: Any, timeout: float = 20.0) -> Any:
-        """Call a service and return its answer, asking again after a quarter of ``timeout`` s.
+    def insist(self, act: Callable[[], Any], true: Callable[[], Any], timeout: float = 60.0, what: str = '') -> None:
+        """Do ``act``, spin until ``true()``, and do it again every half second: what it sends may be lost."""
+        acted = 0.0
+
+        def done() -> bool:
+            nonlocal acted
+            if acted and true():
+                return True
+            if time.monotonic() > acted + 0.5:
+                acted = time.monotonic()
+                act()
+            return False
+
+        self.until(done, timeout, what)
+
+    def call(self, kind: Any, service: str, request: Any, timeout: float = 60.0) -> Any:
+        """Call a service and return its answer, asking again every 5 s.
 
         An answer can be lost: a server on a busy machine that has not discovered the client's end within .1 s drops it,
-        however ready the service looks from here.
+        however ready the service looks from here. So a service's client is kept for the next call.
         """
-        client = self.node.create_client(kind, service)
+        client = self._clients[service] = self._clients.get(service) or self.node.create_client(kind, service)
         self.until(client.service_is_ready, timeout, f'service {service}')
         asked: list[tuple[float, Any]] = []
 
         def answered() -> bool:
-            if not asked or time.monotonic() > asked[-1][0] + timeout / 4:
+            if not asked or time.monotonic() > asked[-1][0] + 5.0:
                 asked.append((time.monotonic(), client.call_async(request)))
             return any(future.done() for _, future in asked)
 
         self.until(answered, timeout, f'an answer of {service}')
-        self.node.destroy_client(client)
+        self._asked = len(asked)
         return next(future.result() for _, future in asked if future.done())
+
+    def ready(self) -> bool:
+        """Say that the scene is set, and return whether the episode runs: an answer that was lost may have said so."""
+        answer = self.call(Trigger, 'ready', Trigger.Request())
+        return bool(answer.success or (self._asked > 1 and answer.message == 'not asked for: RUNNING'))
 
     def close(self) -> None:
         """Leave the graph."""

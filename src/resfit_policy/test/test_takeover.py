@@ -123,21 +123,27 @@ def test_on_the_graph_it_is_flagged_held_when_silent_and_handed_back(tmp_path: P
             robot.begin(1, stamp)
             assert not robot.act(stamp).flags & PolicyStep.INTERVENTION
 
-            teleop.publish(JointState(name=[ONE], position=[float(HOME[0] + 0.01)]))
-            probe.spin(0.2)
-            step = robot.act(stamp + TASK.period_ns)
-            assert step.flags & PolicyStep.INTERVENTION and 'taken over' in node.output
+            wish = JointState(name=[ONE], position=[float(HOME[0] + 0.01)])
+            probe.insist(lambda: teleop.publish(wish), lambda: 'taken over' in node.output)
+
+            def hold_on() -> None:
+                teleop.publish(wish)
+                robot.see(stamp + TASK.period_ns)
+
+            probe.insist(hold_on, lambda: len(robot.steps) == 2, what='a step of the person')
+            step = robot.steps[-1]
+            assert step.flags & PolicyStep.INTERVENTION
             assert step.base_action[0] == HOME[0] < step.executed_action[0] <= HOME[0] + np.float32(0.01)
+            probe.until(lambda: stamp + TASK.period_ns in robot.commanded)
             np.testing.assert_array_equal(robot.targets[-1].position, np.float64(step.executed_action))
 
-            time.sleep(1.2)
+            time.sleep(2.0)  # twice as long as it may be quiet
             before = len(robot.steps)
             robot.see(stamp + 2 * TASK.period_ns)
             probe.spin(0.3)
             assert len(robot.steps) == before, 'it went on although the cable was pulled'
 
-            teleop.publish(JointState())
-            probe.spin(0.2)
+            probe.insist(lambda: teleop.publish(JointState()), lambda: 'handed back' in node.output)
             step = robot.act(stamp + 3 * TASK.period_ns)
-            assert not step.flags & PolicyStep.INTERVENTION and 'handed back' in node.output
+            assert not step.flags & PolicyStep.INTERVENTION
         probe.close()
