@@ -9,7 +9,7 @@ from resfit_policy.task import Task
 
 
 class ToMiddle:
-    """Moves every joint towards the middle of its range, 0.05 rad at a time."""
+    """Leads every joint to the middle of its range, by at most 0.2 rad: an arm on a busy machine follows late."""
 
     def __init__(self, task: Task) -> None:
         self.goal = ((task.robot.lower + task.robot.upper) / 2).astype(np.float32)
@@ -19,4 +19,4 @@ class ToMiddle:
 
     def act(self, observation: Observation) -> Float:
         here = observation.state[: len(self.goal)]
-        return here + np.clip(self.goal - here, -0.05, 0.05)
+        return here + np.clip(self.goal - here, -0.2, 0.2)

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from manager import active, missing
 from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
 
 from resfit_bringup.description import robot_description
 from resfit_bringup.graph import Graph, Options, collect_graph
@@ -157,10 +156,10 @@ def test_an_episode_of_the_small_arm_runs_through_the_graph(tmp_path: Path, hard
 
             def ready() -> bool:
                 runner.check()
-                return bool(probe.call(Trigger, 'ready', Trigger.Request()).success)
+                return probe.ready()
 
             probe.until(ready, 60.0, 'the start of the episode')
-            probe.until(lambda: not runner.check(), 60.0, 'the end of the graph')
+            probe.until(lambda: not runner.check(), 120.0, 'the end of the graph')
         end = dict(zip(states[-1].name, states[-1].position, strict=True))
         probe.close()
     (episode,) = read_log(tmp_path)

@@ -52,7 +52,7 @@ class Others:
 
     def begin(self) -> EpisodeState:
         self.phase(EpisodeState.RESETTING)
-        assert self.probe.call(Trigger, 'ready', Trigger.Request()).success
+        assert self.probe.ready()
         return self.phase(EpisodeState.RUNNING)
 
     def label(self, success: bool, episode_id: int = 0, operator: str = '') -> LabelEpisode.Response:
@@ -183,7 +183,7 @@ def test_a_sure_classifier_labels_and_an_operator_who_corrects_it_wins(tmp_path:
 
 @pytest.mark.parametrize('silent', [False, True])
 def test_in_doubt_it_waits_for_an_operator_and_says_so(silent: bool, tmp_path: Path, probe: Probe) -> None:
-    parameters = {'reset': 'operator', 'success_source': 'classifier', 'stall': 0.5}
+    parameters = {'reset': 'operator', 'success_source': 'classifier', 'stall': 3.0}
     node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **parameters)
     with nodes(node):
         judge, others = Judge(probe), Others(probe)
@@ -197,7 +197,7 @@ def test_in_doubt_it_waits_for_an_operator_and_says_so(silent: bool, tmp_path: P
         probe.until(lambda: judge.asked and 'episode 1 is doubtful' in judge.asked[-1].data)
         probe.until(lambda: problems and 'episode 1 is doubtful' in problems[-1].status[0].message)
         judge.say(state, 2, True, 1.0)
-        probe.spin(1.5)
+        probe.spin(4.0)  # longer than it takes for a stall
         assert others.states[-1].phase == EpisodeState.RUNNING and not others.rewards, 'it decided by itself'
         assert others.label(True, operator='ana').message == 'it is over: SUCCESS'
         assert others.phase(EpisodeState.SUCCESS).step == 1
@@ -230,7 +230,7 @@ def test_an_aborted_episode_has_no_label_and_is_run_again(tmp_path: Path, probe:
 def test_an_episode_without_a_step_is_aborted_and_run_again_whatever_the_oracle_says(
     tmp_path: Path, probe: Probe
 ) -> None:
-    parameters = {'reset': 'operator', 'success_source': 'sim', 'stall': 1.0, 'seed': 3}
+    parameters = {'reset': 'operator', 'success_source': 'sim', 'stall': 3.0, 'seed': 3}
     node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **parameters)
     with nodes(node):
         others = Others(probe)
