@@ -21,7 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 from resfit_bringup.graph import Graph, Options, collect_graph
 from resfit_bringup.runner import GraphError, Runner
 from resfit_learner.bags import read_log
-from resfit_policy.convert import set_stamp
+from resfit_policy.convert import set_stamp, stamp_ns
 from resfit_policy.ros import COMMAND, LATCHED, SENSOR
 from resfit_policy.task import load_task
 from resfit_policy.testing import Probe, isolated_domain
@@ -116,9 +116,11 @@ def test_the_manager_clamps_position_and_speed_where_a_command_breaks_them(tmp_p
         for _ in range(150):
             commands.publish(Float64MultiArray(data=wild.tolist()))
             probe.spin(0.01)
-        head = np.array([state.position[NAMES.index('head_j1')] for state in policy.states[begun:]])
+        states = policy.states[begun:]
+        head = np.array([state.position[NAMES.index('head_j1')] for state in states])
+        passed = np.diff([1e-9 * stamp_ns(state.header.stamp) for state in states])  # s; states may be lost
         assert head.max() == pytest.approx(1.483, abs=1e-6)
-        assert np.diff(head).max() < 2.8 * 0.03, 'faster than the limit, over three cycles'
+        assert (np.diff(head) < 2.8 * (passed + 0.02)).all(), 'faster than the limit, give or take two cycles'
 
 
 @pytest.mark.parametrize('length', [28, 30])
