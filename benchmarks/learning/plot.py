@@ -129,7 +129,7 @@ def draw(path: Path, figure: Figure, runs: Sequence[Run]) -> bool:
         styles = {label: style(index) for index, label in enumerate(labels(shown if panel else runs))}
         draw_panel(one, where, panel, [group for group in groups(shown) if group.results], styles, figure.log)
         if panel:  # its lines are its own
-            one.legend(loc='upper center', bbox_to_anchor=(0.5, -0.15), ncols=3, frameon=False)
+            one.legend(loc='upper center', bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)
     for one in axes.flat[len(panels) :]:
         one.set_visible(False)
     for row in axes:
@@ -157,6 +157,8 @@ def pretty(label: str) -> str:
     name, *changed = label.split()
     if label in NAMES:
         return NAMES[label]
+    if any(item.startswith('utd=') for item in changed):  # what makes the actor begin after as many steps goes with it
+        changed = [item for item in changed if not item.startswith('critic_warmup=')]
     return ', '.join(item.replace('=', ' ') for item in changed) or name
 
 
