@@ -38,7 +38,7 @@ def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
     """Raise ConfigError where ``demonstrations`` cannot be learned from, or are of another task or robot.
 
     A constant joint or coordinate is as it should be: an arm at rest, a table's height. An object that is in one place
-    throughout is not.
+    throughout is not, but for a container in one single demonstration.
     """
     if not any(episode.success for episode in demonstrations):
         raise ConfigError(f'none of the demonstrations is a success: {AGAIN}')
@@ -50,12 +50,19 @@ def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
         raise ConfigError(f'the demonstrations hold one and the same action throughout: {AGAIN}')
     sources = [('joint positions', task.action_size), *((item.name, item.size) for item in task.objects)]
     ends = np.cumsum([size for _, size in sources])
-    for (name, size), end in zip(sources, ends, strict=True):
-        if size and not np.ptp(state[:, end - size : end], 0).any():
-            raise ConfigError(
-                f'{name}: the same throughout the demonstrations, so the source was silent: {AGAIN}, or leave out of '
-                'the task what never moves'
-            )
+    still = [
+        name
+        for (name, size), end in zip(sources, ends, strict=True)
+        if size and not np.ptp(state[:, end - size : end], 0).any()
+    ]
+    objects = [item.name for item in task.objects]
+    if len(demonstrations) == 1 and still != objects:
+        still = [name for name in still if name not in objects]  # a container stands still for one episode
+    if still:
+        raise ConfigError(
+            f'{", ".join(still)}: the same throughout the demonstrations, so the source was silent: {AGAIN}, or leave '
+            'out of the task what never moves'
+        )
 
 
 def check_demonstration(task: Task, episode: Episode) -> None:

@@ -71,7 +71,7 @@ def with_larger_images(episode: Episode) -> Episode:
         (with_value(np.nan), 'not finite'),
         (with_value(np.inf), 'not finite'),
         (at_rest, 'one and the same action'),
-        (of_constant_objects, 'ball: the same throughout'),
+        (of_constant_objects, 'ball, tote: the same throughout'),
         (of_a_silent_tracker, 'tote: the same throughout'),
         (with_silent_joints, 'joint positions: the same throughout'),
         (in_another_order, 'another order'),
@@ -118,3 +118,11 @@ def test_a_constant_joint_or_coordinate_is_no_fault():
     learner.ingest(1, resting[0])
     learner.update()
     assert np.isfinite(list(learner.metrics.values())).all()
+
+
+def test_a_container_may_stand_still_for_one_demonstration_but_not_the_whole_scene():
+    check_demonstrations(TASK, [of_a_silent_tracker(DEMOS[0])])
+    with pytest.raises(ConfigError, match='ball, tote: the same throughout'):
+        check_demonstrations(TASK, [of_constant_objects(DEMOS[0])])
+    with pytest.raises(ConfigError, match='joint positions: the same throughout'):
+        check_demonstrations(TASK, [with_silent_joints(of_a_silent_tracker(DEMOS[0]))])
