@@ -181,10 +181,11 @@ def evaluate(
 
 def evaluate_start(env: gymnasium.Env[Any, Any], runtime: PolicyRuntime, episodes: int, seed: int) -> Rate:
     """What the warm start alone does on the starts of ``evaluate``: all that was learned online is taken away."""
-    runtime.exploration = replace(runtime.exploration, limit=0.0, base_share=0.0)
-    won = 0
+    learned, won = runtime.exploration, 0
+    runtime.exploration = replace(learned, limit=0.0, base_share=0.0)
     with Progress('start alone', episodes, 'starts') as progress:
         for done, start in enumerate(seeds(EVALUATION_SEEDS, seed, episodes), 1):
             won += run_episode(env, runtime, seed=start, arm=Arm.RESIDUAL).success
             progress.update(done, f'success {won / done:.0%}')
+    runtime.exploration = learned
     return wilson(won, episodes)

@@ -97,7 +97,7 @@ def test_stopped_in_any_stage_it_goes_on_from_there_and_reports(tmp_path: Path) 
     assert 'ResFiT: ' not in command.said.read_text(), 'a finished stage was run again'
     summary = json.loads((latest / 'summary.json').read_text())
     assert summary['env_steps'] == whole.steps[-1] and summary['seed'] == 3
-    assert summary['base']['n'] == summary['resfit']['n'] == 6
+    assert summary['base']['n'] == summary['start']['n'] == summary['resfit']['n'] == 6
     assert summary['utd'] == pytest.approx(0.5, abs=0.01)
     assert summary['wall_s'] > 20, 'the time of the stopped tries is missing'
     assert (latest / 'learning_curve.png').stat().st_size > 10_000

@@ -17,7 +17,7 @@ from resfit_bringup import report
 from resfit_bringup.commands.bag.report import write_report
 from resfit_bringup.commands.evaluate import load_policy
 from resfit_bringup.job import Job, load_job
-from resfit_bringup.pipeline import count_base, evaluate, train_and_save_base
+from resfit_bringup.pipeline import count_base, evaluate, evaluate_start, train_and_save_base
 from resfit_bringup.runs import new_run, newest_actor, point_latest
 from resfit_bringup.stages import (
     add_graph_arguments,
@@ -105,10 +105,13 @@ def stages(
 
     runtime = load_policy(env, base, newest_actor(run_dir))
     comparison, base_episodes, resfit_episodes = evaluate(env, runtime, job.evaluation_episodes, args.seed)
-    print(report.table(comparison))  # noqa: T201
+    warms = job.learner_config().warm_start
+    start = evaluate_start(env, runtime, job.evaluation_episodes, args.seed) if warms else None
+    print(report.table(comparison, start))  # noqa: T201
     summary = report.summarise(
-        task, args.seed, curve, comparison, wall(), recipe=job.recipe, **learner_figures(run_dir, job)
-    )
+        task, args.seed, curve, comparison, wall(), recipe=job.recipe, start=asdict(start) if start else None,
+        **learner_figures(run_dir, job),
+    )  # fmt: skip
     write_atomically(run_dir / 'summary.json', (json.dumps(summary, indent=2) + '\n').encode())
     report.learning_curve(run_dir / 'learning_curve.png', task, curve, comparison)
     make_video(run_dir / 'before_after.gif', task, job, runtime, base_episodes, resfit_episodes)
