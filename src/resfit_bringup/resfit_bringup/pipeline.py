@@ -20,6 +20,7 @@ from resfit_bringup.progress import Progress
 from resfit_learner.act_training import train_act
 from resfit_learner.bags import read_log
 from resfit_learner.bc import relabel, train_base
+from resfit_learner.demonstrations import split
 from resfit_learner.evaluation import Comparison, Rate, compare, interleaved, wilson
 from resfit_learner.export import write_episode
 from resfit_learner.rollout import run_episode
@@ -96,18 +97,11 @@ def expert_demonstrations(task: Task, job: Job, seed: int) -> Path:
     return folder
 
 
-def split(demonstrations: Sequence[Episode], held_out: float) -> tuple[Sequence[Episode], Sequence[Episode]]:
-    """Demonstrations for BC, and the last share, at least one, which only tells how far the base errs."""
-    first = max(1, min(round(len(demonstrations) * (1 - held_out)), len(demonstrations) - 1))
-    return demonstrations[:first], demonstrations[first:] or demonstrations[-1:]
-
-
 def train_and_save_base(
     folder: Path, task: Task, demonstrations: Sequence[Episode], job: Job, seed: int
 ) -> dict[str, Any]:
     """Train on all but the held-out demonstrations, freeze into ``folder``, return what is worth knowing."""
-    used = [episode for episode in demonstrations if episode.success]
-    training, held_out = split(used, job.learner_config().held_out) if used else (used, used)
+    training, held_out = split(demonstrations, job.learner_config().held_out)
     with Progress('base policy', job.act.steps if task.from_pixels else job.bc.steps) as progress:
 
         def show(step: int, loss: float) -> None:
@@ -130,20 +124,30 @@ def train_and_save_base(
 
 def cached_base(task: Task, demonstrations: Sequence[Episode], job: Job, seed: int) -> Path:
     """The base of these demonstrations, trained once and kept under the hash of what it is made from."""
-    content = [
-        b''.join(part.tobytes() for part in (item.executed_action, item.state, item.images)) for item in demonstrations
-    ]
     key = digest(
         task,
         job.act if task.from_pixels else job.bc,
         job.learner_config().held_out,
         seed,
-        [hash_bytes(item) for item in content],
+        contents(demonstrations),
     )
     folder = cache_folder() / 'bases' / key
     if not (folder / 'policy.json').exists():
         train_and_save_base(folder, task, demonstrations, job, seed)
     return folder
+
+
+def contents(demonstrations: Sequence[Episode]) -> list[str]:
+    """A hash of what each of them shows."""
+    parts = [(item.executed_action, item.state, item.images) for item in demonstrations]
+    return [hash_bytes(b''.join(part.tobytes() for part in item)) for item in parts]
+
+
+def fingerprint(base: str) -> str:
+    """A hash of the files of a base; where it is none of files, its name."""
+    path = Path(base)
+    files = sorted(item for item in path.rglob('*') if item.is_file()) if path.is_dir() else [path]
+    return digest([hash_bytes(item.read_bytes()) for item in files]) if path.exists() else base
 
 
 def hash_bytes(data: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
     def advance_and_stop(method: ResFiT) -> None:
         advance(method)
         if len(method.curve.success) in stop_after:
-            os.kill(os.getpid(), stop_after[len(method.curve.success)])
+            os.kill(os.getpid(), stop_after.pop(len(method.curve.success)))
 
     monkeypatch.setattr(ResFiT, 'advance', advance_and_stop)
     again = result('again', 2)
@@ -66,6 +67,17 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
 
     assert cli.main([*words, '--out', str(tmp_path / 'again'), '--set', 'utd=0.4']) == 2
     assert 'other settings (settings)' in capsys.readouterr().err
+
+    base = tmp_path / 'base'  # another one in the same place
+    shutil.copytree(next((tmp_path / 'cache' / 'resfit' / 'bases').iterdir()), base)
+    given = [*words[:-4], '--steps', '100', '--base', str(base), '--out', str(tmp_path / 'given')]
+    assert cli.main(given) == 0
+    about = json.loads((base / 'policy.json').read_text())
+    (base / 'policy.json').write_text(json.dumps(about | {'seed': 8}))
+    assert cli.main(given) == 2
+    assert 'other settings (base)' in capsys.readouterr().err
+    assert cli.main([*given[:-4], '--base', 'resfit_sim.experts:unseen', '--method', 'filtered_bc']) == 2
+    assert 'filtered_bc trains anew only' in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_was_cut_off_is_one_clear_error(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from resfit_learner.config import LearnerConfig
-from resfit_learner.learner import Counters, Learner, make_critic
+from resfit_learner.learner import Counters, Learner, Resumed, make_critic
 from resfit_learner.networks import EnsembleCritic
-from resfit_policy.actor import ResidualActor
+from resfit_policy.actor import ResidualActor, unpack_actor
 from resfit_policy.files import sync_folder, write_atomically
 from resfit_policy.task import ConfigError, parse_config, read_json
 
@@ -119,6 +119,11 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     counters = Counters(**about['counters'])
     # Steps and sequence are counted anew while the log is ingested again.
     learner.counters = Counters(updates=counters.updates, version=counters.version)
+    try:
+        exploration = unpack_actor((folder / 'actor.safetensors').read_bytes())[1]
+    except OSError as error:
+        raise ConfigError(f'cannot read {folder}/actor.safetensors: {error.strerror}') from None
+    learner.resumed_from = Resumed(counters.env_steps, exploration)
 
 
 def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dict[str, Any]) -> None:

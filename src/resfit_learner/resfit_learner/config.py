@@ -100,6 +100,16 @@ class LearnerConfig:
         """The residual looks at the images of ``task`` with an encoder of its own."""
         return task.from_pixels and self.encoder != 'frozen'
 
+    def updates_due(self, env_steps: int) -> int:
+        """Critic updates that belong to so many online steps: the burst, then ``utd`` for each step."""
+        steps = env_steps - self.min_steps
+        return self.critic_burst + round(steps * self.utd) if steps > 0 else 0
+
+    def utd_held(self, env_steps: int, updates: int) -> float:
+        """Updates per online step that were really made, the burst apart; 0 before there are any."""
+        steps = env_steps - self.min_steps
+        return max(0, updates - self.critic_burst) / steps if steps > 0 else 0.0
+
     @model_validator(mode='after')
     def _check(self) -> LearnerConfig:
         if self.subset > self.heads:

@@ -34,6 +34,18 @@ def as_seen(task: Task, episode: Episode) -> Episode:
     return replace(episode, state=episode.state[:, : task.action_size])
 
 
+def split(demonstrations: Sequence[Episode], held_out: float) -> tuple[list[Episode], list[Episode]]:
+    """Successes to clone, and the last share of them, at least one, which only tells how far the base errs.
+
+    A failure is nothing to go by. Raises ConfigError where there is no success.
+    """
+    used = [episode for episode in demonstrations if episode.success]
+    if not used:
+        raise ConfigError(f'none of the demonstrations is a success: {AGAIN}')
+    first = max(1, min(round(len(used) * (1 - held_out)), len(used) - 1))
+    return used[:first], used[first:] or used[-1:]
+
+
 def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
     """Raise ConfigError where ``demonstrations`` cannot be learned from, or are of another task or robot.
 

@@ -6,7 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from resfit_learner.augmentation import random_shift
 from resfit_learner.buffer import Batch, ReplayBuffer, concatenate
 from resfit_learner.config import LearnerConfig
 from resfit_learner.demonstrations import check_demonstrations
-from resfit_learner.losses import actor_loss, critic_loss, td_target, told
+from resfit_learner.losses import actor_loss, critic_loss, surely_better, td_target, told
 from resfit_learner.networks import EnsembleCritic, polyak
 from resfit_learner.phase_critic import Outline, PhaseCritic
 from resfit_learner.synergies import make_actor
@@ -47,6 +47,14 @@ class Counters:
     env_steps: int = 0  # online transitions
     updates: int = 0  # critic updates
     version: int = 0  # weights published
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a checkpoint had, and a log that is read again does not tell before its end."""
+
+    env_steps: int = 0
+    exploration: Exploration = field(default_factory=Exploration)
 
 
 class Learner:
@@ -96,6 +104,7 @@ class Learner:
 
         self.phase_critic = PhaseCritic(self.actor.config.phases, self.actor.config.latent_size, config.offset_rate)
         self.trust = Trust(config.trust_episodes)
+        self.resumed_from = Resumed()
 
     def fill_offline(self) -> None:
         """Put the demonstrations into their buffer, as they look from where the actor starts."""
@@ -141,10 +150,9 @@ class Learner:
     @property
     def owed(self) -> int:
         """Critic updates owed for the online steps ingested, at the configured UTD."""
-        steps = self.counters.env_steps - self.config.min_steps
-        if steps <= 0 or not len(self.online):
+        if not len(self.online):
             return 0
-        return max(0, self.config.critic_burst + round(steps * self.config.utd) - self.counters.updates)
+        return max(0, self.config.updates_due(self.counters.env_steps) - self.counters.updates)
 
     def update(self) -> None:
         """One critic update, and every ``actor_delay`` of them one actor update."""
@@ -166,9 +174,19 @@ class Learner:
             self.metrics['actor_loss'] = loss.item()
 
     @property
+    def reading_again(self) -> bool:
+        """Resumed, and the log is not read again yet up to where the checkpoint was."""
+        return self.counters.env_steps < self.resumed_from.env_steps
+
+    @property
     def exploration(self) -> Exploration:
-        """Exploration for the next episodes: its noise falls linearly with them."""
+        """Exploration for the next episodes: its noise falls linearly with them.
+
+        That of the checkpoint until the log, which a resumed learner reads again, has come as far.
+        """
         config, steps = self.config, self.counters.env_steps
+        if self.reading_again:
+            return self.resumed_from.exploration
         hold = config.explore_hold or self.actor.config.phase_steps
         if config.warmup_noise and steps < config.min_steps:
             return Exploration(std=config.warmup_noise, hold=hold, uniform=True)
@@ -184,8 +202,7 @@ class Learner:
             none = told(self.config, self.actor, base, base, s[:, 0])
             both = torch.cat([torch.from_numpy(latent)[None], none])
             with_it, without = self.critic(self.actor.encode(s, base).expand(2, -1), both).unbind(-1)
-            gain = with_it - without
-            return bool(gain.mean() > (self.config.q_gate or 0.0) * gain.std())
+            return bool(surely_better(self.config, with_it - without))
 
     def weights(self, new_version: bool = True) -> bytes:
         """The actor for the policy as safetensors bytes, by default under a new version number."""

@@ -65,7 +65,7 @@ class LearnerNode(Node):
         self.newest = 0  # sequence number in the log
         self.asked = 0.0  # wall time of the pending request, 0: none
         self.last_publish = self.last_checkpoint = self.last_status = monotonic()
-        self.saved_updates = self.published_updates = self.learner.counters.updates
+        self.saved_updates = self.learner.counters.updates
         self.rate = 0.0
         self.last_updates = self.learner.counters.updates
 
@@ -159,10 +159,10 @@ class LearnerNode(Node):
         while learner.owed and monotonic() < until:
             learner.update()
         now, updates = monotonic(), learner.counters.updates
-        caught_up = not learner.owed and updates != self.published_updates
-        if caught_up or (
-            updates != self.published_updates and now - self.last_publish > self.parameters.publish_period
-        ):
+        now_known = updates, learner.counters.sequence
+        caught_up = not learner.owed and self.published != now_known and not learner.reading_again
+        learning = self.published[0] != updates and now - self.last_publish > self.parameters.publish_period
+        if caught_up or learning:
             self.publish_weights()
             self.publish_status()
         if updates != self.saved_updates and now - self.last_checkpoint > self.parameters.checkpoint_period:
@@ -187,7 +187,7 @@ class LearnerNode(Node):
         message.header.stamp = self.get_clock().now().to_msg()
         self.weights.publish(message)
         self.health.saw('weights')
-        self.last_publish, self.published_updates = monotonic(), counters.updates
+        self.last_publish, self.published = monotonic(), (counters.updates, counters.sequence)
 
     def beat(self) -> None:
         """Heartbeat, once a second."""
@@ -214,8 +214,7 @@ class LearnerNode(Node):
         """Say how far learning is."""
         learner, counters = self.learner, self.learner.counters
         message = LearnerStatus(sequence=counters.sequence, env_steps=counters.env_steps, updates=counters.updates)
-        learned_from = counters.env_steps - learner.config.min_steps
-        message.utd = counters.updates / learned_from if learned_from > 0 else 0.0
+        message.utd = learner.config.utd_held(counters.env_steps, counters.updates)
         message.updates_per_second = self.rate
         message.backlog, message.weights_version = learner.owed, counters.version
         for name in ('q_mean', 'critic_loss', 'actor_loss'):

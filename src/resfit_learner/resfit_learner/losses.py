@@ -25,22 +25,30 @@ def td_target(
     """y = R_n + gamma^n min_{i in M} Q'_i(s', b', clip(pi'(s', b') + eps)), M a random subset of heads; (B,).
 
     ``critic`` and ``actor`` are the Polyak averages; eps is clipped Gaussian noise (target smoothing). Behind a
-    Q-gate, the better of pi' and the plain base action counts.
+    Q-gate, the value of the plain base action counts wherever pi' is not surely better, as when acting.
     """
     encoded = actor.encode(batch.next_state, batch.next_base_action)
     latent = actor.correct(encoded)
     noise = torch.randn(latent.shape, generator=generator) * config.target_noise
     latent = (latent + noise.clamp(-config.target_noise_clip, config.target_noise_clip)).clamp(-1, 1)
     chosen = torch.randperm(critic.heads, generator=generator)[: config.subset].tolist()
-    value = critic(encoded, latent, chosen).min(0).values
-    if config.q_gate is not None:
+    if config.q_gate is None:
+        value = critic(encoded, latent, chosen).min(0).values
+    else:
         uncorrected = told(config, actor, batch.next_base_action, batch.next_base_action, batch.next_state[:, 0])
-        value = torch.maximum(value, critic(encoded, uncorrected, chosen).min(0).values)
+        both = torch.stack([critic(encoded, latent), critic(encoded, uncorrected)])
+        with_it, without = both[:, chosen].min(1).values
+        value = torch.where(surely_better(config, both[0] - both[1]), with_it, without)
     target = batch.reward + batch.discount * value
     if config.mc_share:
         target = torch.lerp(target, batch.mc_return, config.mc_share)
     limited: Tensor = target.clamp(0, 1) if config.clamp_target else target
     return limited
+
+
+def surely_better(config: LearnerConfig, gain: Tensor) -> Tensor:
+    """Q-gate: of a correction's gain over none by each head (E, ...), whether the lower bound is above 0."""
+    return gain.mean(0) > (config.q_gate or 0.0) * gain.std(0)
 
 
 def critic_loss(

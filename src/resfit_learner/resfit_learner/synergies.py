@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from resfit_learner.config import LearnerConfig
+from resfit_learner.demonstrations import split
 from resfit_learner.warm_start import Show, demonstrated_correction, from_start
 from resfit_policy.actor import ActorConfig, ResidualActor
 from resfit_policy.episode_log import Episode
@@ -33,25 +34,24 @@ def make_actor(
 ) -> ResidualActor:
     """An untrained actor whose directions, bounds and normalisers come from ``demonstrations``.
 
-    These carry the base's action in ``base_action``. With ``config.warm_start`` their correction is learned first
-    (``show`` hears of it), and directions and bounds are of the error that it leaves over. ``resumed``: everything
-    that is learned or measured here will be replaced by a checkpoint's, and only the sizes count.
+    These carry the base's action in ``base_action``; failures among them are left out. With ``config.warm_start``
+    their correction is learned first (``show`` hears of it), and directions and bounds are of the error that it leaves
+    over. ``resumed``: everything that is learned or measured here will be replaced by a checkpoint's, and only the
+    sizes count.
     Raises ConfigError where they cannot be learned from.
     """
-    first = round(len(demonstrations) * (1 - config.held_out))
-    first = max(0, min(first, len(demonstrations) - 1))
     correction = None
     if config.warm_start:
-        known = demonstrations[: max(1, first)]  # what the base knows, too
+        known, _ = split(demonstrations, config.held_out)  # by the base, too
         correction = demonstrated_correction(task, known, 0 if resumed else config.warm_start, show)
-        demonstrations = [from_start(item, correction) for item in demonstrations]
+    demonstrations = [from_start(item, correction) for item in demonstrations if item.success]
     length = float(np.mean([episode.length for episode in demonstrations]))
     phases = max(1, round(length / config.phase_steps))
     state = np.concatenate([episode.seen for episode in demonstrations])[:, 1:]
     base = np.concatenate([episode.base_action for episode in demonstrations])
     executed = np.concatenate([episode.executed_action[: episode.length] for episode in demonstrations])
     if config.residual == 'error':
-        held_out = demonstrations[first:]
+        _, held_out = split(demonstrations, config.held_out)
         basis, scale = error_directions(
             [episode.executed_action[: episode.length] - episode.base_action[: episode.length] for episode in held_out],
             config, phases,

@@ -18,9 +18,14 @@ from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError
 
+SLICE = 20  # updates between two looks at Ctrl-C: with images, one takes seconds
+
 
 class ResFiT:
-    """The ``Method`` of this project, and with ``recipe: paper`` that of the paper: one unit is one episode."""
+    """The ``Method`` of this project, and with ``recipe: paper`` that of the paper.
+
+    One unit is an episode with the first of its updates, or some more of them.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.learner = Learner(setup.config, setup.task, setup.demonstrations, setup.seed, setup.show)
@@ -41,16 +46,23 @@ class ResFiT:
 
     @property
     def env_steps(self) -> int:
-        return self.learner.counters.env_steps
+        """Online steps that all updates are made for."""
+        steps = self.curve.steps[: -1 if self.learner.owed else None]
+        return steps[-1] if steps else 0
 
     def advance(self) -> None:
+        if not self.learner.owed:
+            self._act()
+        for _ in range(min(self.learner.owed, SLICE)):
+            self.learner.update()
+        if not self.learner.owed:
+            self._swap()
+
+    def _act(self) -> None:
         index = self.learner.counters.sequence + 1
         start = self._first_start + index
         episode = run_episode(self._env, self.runtime, seed=start, arm=Arm.RESIDUAL, explore=True, episode_id=index)
         self.learner.ingest(index, episode)
-        for _ in range(self.learner.owed):
-            self.learner.update()
-        self._swap()
         self.curve.add(episode)
         self.newest = episode
 

@@ -53,6 +53,7 @@ class Trust:
 
 def _posterior(successes: float, failures: float) -> np.ndarray:
     """Of a success rate, on the grid, from an even prior."""
-    density = np.exp(successes * np.log(GRID) + failures * np.log1p(-GRID))
+    log_density = successes * np.log(GRID) + failures * np.log1p(-GRID)
+    density = np.exp(log_density - log_density.max())  # of thousands of labels it would be 0 everywhere
     share: np.ndarray = density / density.sum()
     return share

@@ -146,9 +146,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
     # Another seed: everything must come from the checkpoint, what the warm start had learned, too.
     second = Learner(config, TASK, DEMOS, 99, lambda step: pytest.fail('it warms up again'), resumed=True)
     load_checkpoint(second, latest_checkpoint(tmp_path))
+    (_, *told), (_, *before) = (unpack_actor(item.weights(new_version=False)) for item in (second, first))
+    assert told == before
     for number in range(1, 5):  # again from the replay log
+        assert second.reading_again and second.exploration == first.exploration
         second.ingest(number, make_episode(number, success=number % 3 == 0))
-    assert second.owed == 0
+    assert second.owed == 0 and not second.reading_again and second.exploration == first.exploration
     run(second, range(5, 9))
     assert parameters(second).tobytes() == parameters(whole).tobytes()
     assert second.exploration == whole.exploration and whole.exploration.base_share > 0

@@ -14,10 +14,10 @@ from touch_env import make_setup
 from resfit_learner.baselines.ppo import PPO, PpoConfig
 from resfit_learner.config import RECIPES, LearnerConfig
 from resfit_learner.learner import Learner
-from resfit_learner.losses import hl_gauss, td_target
+from resfit_learner.losses import actor_loss, hl_gauss, td_target
 from resfit_learner.networks import EnsembleCritic
 from resfit_learner.rollout import run_episode
-from resfit_learner.synergies import error_directions, widened_range
+from resfit_learner.synergies import error_directions, make_actor, widened_range
 from resfit_learner.training import ResFiT
 from resfit_learner.transitions import Transitions, build_transitions
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor
@@ -105,19 +105,90 @@ def test_the_gate_asks_only_of_what_the_critic_is_told() -> None:
     assert asked[0][1].tolist() == [learner.config.correction_cut] * 2  # the base's action, far outside
 
 
-def test_behind_a_gate_the_better_of_base_and_residual_bootstraps() -> None:
-    learner = make_learner(q_gate=0.0, mc_share=0.0, target_noise=0.0, clamp_target=False)
+@pytest.mark.parametrize(
+    ('q_gate', 'by_hand'), [(0.0, [0.2, 0.35, 0.2, 0.2]), (1.0, [0.2, 0.35, 0.2, 0.2]), (3.0, [0.2] * 4)]
+)
+def test_behind_a_gate_that_bootstraps_which_would_act(q_gate: float, by_hand: list[float]) -> None:
+    learner = make_learner(q_gate=q_gate, mc_share=0.0, target_noise=0.0, clamp_target=False)
     batch = learner.offline.sample(4, learner.rng)
     batch = replace(batch, reward=torch.zeros(4), discount=torch.full((4,), 0.5))
     torch.nn.init.ones_(learner.target_actor.net[-1].bias)  # so that residual and base differ
 
-    def critic(encoded: torch.Tensor, latent: torch.Tensor, heads: list[int]) -> torch.Tensor:
-        value = torch.tensor([0.2, 0.6, 0.2, 0.6]) if latent.any() else torch.tensor([0.4, 0.4, 0.4, 0.4])
-        return torch.stack([value, value + 0.1])
+    def critic(encoded: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """Gains of the residual by each head: -.2 twice, then .3 and .5, 0 twice, and .3 and -.4."""
+        if latent.any():
+            return torch.tensor([[0.2, 0.7, 0.4, 0.7], [0.2, 0.9, 0.4, 0.0]])
+        return torch.full((2, 4), 0.4)
 
     critic.heads = 2
     target = td_target(learner.config, batch, critic, learner.target_actor, learner.generator)
-    assert target.tolist() == pytest.approx([0.2, 0.3, 0.2, 0.3])
+    assert target.tolist() == pytest.approx(by_hand)
+
+
+def test_the_target_by_hand_with_smoothing_monte_carlo_share_and_limits() -> None:
+    learner = make_learner(target_noise=0.2, target_noise_clip=0.3, mc_share=0.25)
+    batch = learner.offline.sample(4, learner.rng)
+    batch = replace(
+        batch, reward=torch.tensor([0.0, 0.0, 1.0, 0.0]), discount=torch.tensor([0.9, 0.9, 0.0, 0.9]),
+        mc_return=torch.tensor([0.4, 0.0, 1.0, 1.0]),
+    )  # fmt: skip
+    torch.nn.init.constant_(learner.target_actor.net[-1].bias, math.atanh(0.8))
+
+    def critic(encoded: torch.Tensor, latent: torch.Tensor, heads: list[int]) -> torch.Tensor:
+        value = torch.tensor([0.5, -2.0, 7.0, 3.0]) + latent.sum(1)
+        return torch.stack([value, value + 0.3])[heads]
+
+    critic.heads = 2
+    noise = np.clip(0.2 * torch.randn(4, 2, generator=torch.Generator().manual_seed(5)).numpy(), -0.3, 0.3)
+    value = np.array([0.5, -2.0, 7.0, 3.0]) + np.clip(0.8 + noise, -1, 1).sum(1)
+    bootstrapped = np.array([0, 0, 1, 0]) + np.array([0.9, 0.9, 0, 0.9]) * value
+    by_hand = 0.75 * bootstrapped + 0.25 * np.array([0.4, 0, 1, 1])
+    assert by_hand[1] < 0 and by_hand[3] > 1
+    for clamp in (True, False):
+        config = replace(learner.config, clamp_target=clamp)
+        target = td_target(config, batch, critic, learner.target_actor, torch.Generator().manual_seed(5))
+        assert target.numpy() == pytest.approx(by_hand.clip(0, 1) if clamp else by_hand, abs=1e-5)
+
+
+def test_the_actors_loss_by_hand_with_its_pull_to_the_lasting_correction_and_to_successes() -> None:
+    learner = make_learner()
+    actor = learner.actor
+    torch.nn.init.constant_(actor.net[-1].bias, math.atanh(0.6))
+    batch = learner.offline.sample(2, learner.rng)
+    seen = torch.tensor([[0.1, 0.2], [-0.5, 0.9]])
+    action = batch.base_action + actor.to_residual(seen, batch.base_action, batch.state[:, 0])
+    batch = replace(batch, action=action, success=torch.tensor([1.0, 0.0]))
+
+    def critic(encoded: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        return torch.stack([latent.sum(1), 3 * latent.sum(1)])
+
+    config = replace(learner.config, caution=0.0, l2=0.5, imitation=2.0)
+    by_hand = -2 * 1.2 + 0.5 * 0.6**2 + 2 * (0.5**2 + 0.4**2) / 4
+    assert actor_loss(config, batch, critic, actor).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_failed_demonstrations_neither_bound_nor_start_the_residual() -> None:
+    setup = make_setup(SMALL)
+    failed = [
+        replace(item.relabelled(False), executed_action=item.executed_action + 1) for item in setup.demonstrations[-4:]
+    ]
+    config = replace(SMALL, warm_start=20)
+    actors = []
+    for demonstrations in (setup.demonstrations[:-4], [*setup.demonstrations[:-4], *failed]):
+        torch.manual_seed(0)
+        actors.append(make_actor(config, setup.task, demonstrations).state_dict())
+    assert all(torch.equal(actors[0][name], actors[1][name]) for name in actors[0])
+
+
+def test_an_untrained_residual_at_full_authority_is_the_base_to_the_bit() -> None:
+    method = ResFiT(make_setup(SMALL))
+    one, two = (run_episode(method._env, method.runtime, seed=1, arm=arm) for arm in (Arm.RESIDUAL, Arm.BASE))
+    assert (one.authority == 1).all() and one.executed_action.tobytes() == two.executed_action.tobytes()
+    torch.nn.init.constant_(method.learner.acting.net[-1].bias, 1e-3)
+    method._swap()
+    assert run_episode(method._env, method.runtime, seed=1, arm=Arm.RESIDUAL).executed_action.tobytes() != (
+        two.executed_action.tobytes()
+    )
 
 
 def test_the_runtime_leaves_the_base_alone_behind_a_closed_gate() -> None:

@@ -62,3 +62,8 @@ def test_a_residual_that_has_become_useless_costs_a_fraction_of_the_base() -> No
             trust.add(index, alone[-1], bool(random.random() < chance))
         shares.append(np.mean(alone[40:]))
     assert np.mean(shares) > 0.5
+
+
+def test_thousands_of_labels_are_no_reason_to_trust_what_fails() -> None:
+    trust = told(*([(True, True), (True, False)] * 2000), *([(False, False)] * 15), memory=10)
+    assert trust.base_share > 0.9

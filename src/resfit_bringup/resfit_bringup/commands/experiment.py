@@ -22,9 +22,11 @@ from resfit_bringup.pipeline import (
     TRAINING_SEEDS,
     cache_folder,
     cached_base,
+    contents,
     evaluate,
     evaluate_start,
     expert_demonstrations,
+    fingerprint,
     record_demonstrations,
     seeds,
 )
@@ -39,7 +41,7 @@ from resfit_learner.evaluation import wilson
 from resfit_learner.method import METHODS, Method, Setup, make_method
 from resfit_learner.rollout import run_episode
 from resfit_learner.training import ResFiT
-from resfit_policy.base_policy import load_base
+from resfit_policy.base_policy import ChunkPolicy, load_base
 from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.task import ConfigError, Task
 from resfit_sim.env import VegaEnv
@@ -109,6 +111,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         make = partial(make_env, args, replace(job, horizon=_patient_horizon(args, job, *make())))
     env, task = make()
     demonstrations, base, choice = _given(args, job, env, task)
+    if args.method == 'filtered_bc' and not isinstance(load_base(str(base), task), ChunkPolicy):
+        raise ConfigError('filtered_bc trains anew only what "resfit bc" trains: leave out --base')
     warms = config.warm_start and args.method == 'resfit'
     warming = Progress('warm start', config.warm_start, 'updates').update if warms else lambda step: None
     setup = Setup(
@@ -124,7 +128,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     method = make_method(args.method, setup)
     prepared = time.monotonic()
-    log = train(args, job, method, env)
+    made_of = {'base': fingerprint(str(base)), 'demonstrations': digest(contents(demonstrations))}
+    log = train(args, job, method, env, made_of)
     trained = time.monotonic()
     comparison, _, _ = evaluate(env, method.runtime, job.evaluation_episodes, args.seed)
     start = evaluate_start(env, method.runtime, job.evaluation_episodes, args.seed) if warms else None
@@ -153,7 +158,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return summary
 
 
-def train(args: argparse.Namespace, job: Job, method: Method, env: gymnasium.Env[Any, Any]) -> Log:
+def train(
+    args: argparse.Namespace, job: Job, method: Method, env: gymnasium.Env[Any, Any], made_of: dict[str, str]
+) -> Log:
     """The online part, with progress; with --out it goes on from where it was stopped."""
     file = None
     if args.out:
@@ -161,8 +168,7 @@ def train(args: argparse.Namespace, job: Job, method: Method, env: gymnasium.Env
         file, args.resume = args.out / 'run.safetensors', []
     identity = {
         'env': args.env or args.task, 'method': args.method, 'seed': args.seed, 'settings': method.settings,
-        'base': str(args.base), 'demos': str(args.demos), 'eval_every': args.eval_every,
-        'job': asdict(replace(job, steps=1, evaluation_episodes=1)),
+        'eval_every': args.eval_every, 'job': asdict(replace(job, steps=1, evaluation_episodes=1)), **made_of,
     }  # fmt: skip
     starts = seeds(INTERMEDIATE_SEEDS, args.seed, INTERMEDIATE_EPISODES)
 

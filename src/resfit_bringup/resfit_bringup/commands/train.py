@@ -162,11 +162,11 @@ def counters(run_dir: Path) -> dict[str, int] | None:
 
 def learned(run_dir: Path, curve: Curve, job: Job) -> bool:
     """All online steps are made, and the learner has used them."""
-    done, config = counters(run_dir), job.learner_config()
+    done = counters(run_dir)
     if done is None or not curve.steps or curve.steps[-1] < job.steps:
         return False
-    owed = round((curve.steps[-1] - config.min_steps) * config.utd)
-    return done['env_steps'] >= curve.steps[-1] and done['updates'] >= owed
+    due = job.learner_config().updates_due(curve.steps[-1])
+    return done['env_steps'] >= curve.steps[-1] and done['updates'] >= due
 
 
 def learner_figures(run_dir: Path, job: Job) -> dict[str, Any]:
@@ -174,9 +174,9 @@ def learner_figures(run_dir: Path, job: Job) -> dict[str, Any]:
     done = counters(run_dir)
     if done is None:
         return {}
-    learned_from = done['env_steps'] - job.learner_config().min_steps
-    utd = done['updates'] / learned_from if learned_from > 0 else 0.0
-    return {'updates': done['updates'], 'utd': round(utd, 3), 'utd_configured': job.learner_config().utd}
+    config = job.learner_config()
+    utd = config.utd_held(done['env_steps'], done['updates'])
+    return {'updates': done['updates'], 'utd': round(utd, 3), 'utd_configured': config.utd}
 
 
 def make_video(path: Path, task: Task, job: Job, runtime: Any, base: Any, resfit: Any) -> None:

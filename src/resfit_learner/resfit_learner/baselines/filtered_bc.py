@@ -17,6 +17,7 @@ from resfit_policy.base_policy import ChunkConfig, ChunkNet, ChunkPolicy
 from resfit_policy.episode_log import Arm, Episode, Phase
 from resfit_policy.observation import NO_IMAGES, BasePolicy
 from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.task import ConfigError
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class FilteredBC:
     def __init__(self, setup: Setup, config: FilteredBcConfig | None = None) -> None:
         self.config = config or FilteredBcConfig()
         base = setup.make_base()
+        if setup.task.from_pixels:
+            raise ConfigError('filtered_bc trains no base from pixels: leave out --observation, or take another method')
         self.runtime = TwoBases(setup.task, base, seed=setup.seed)
         self.runtime.frozen = self.runtime.newest = base
         self.curve = Curve()
