@@ -32,6 +32,7 @@ METADATA = 'metadata.yaml'
 # fields that older bags lack
 ADDED: dict[str, dict[str, Any]] = {
     TYPES[STEP]: {'chunk_age': 0},
+    TYPES[EPISODE]: {'joints': []},
     TYPES[REWARD]: {'operator_name': ''},
 }
 DAMAGED = 'is damaged or not a bag of this package; remove it, or restore it from a copy'

@@ -14,6 +14,7 @@ from resfit_policy.episode_log import Episode
 from resfit_policy.task import ConfigError, Task
 
 AGAIN = 'record demonstrations of this task with "resfit collect"'
+ASKED = 0.1  # rad, range of a joint's targets from which on its position cannot have stayed one number
 AT_START = 0.5  # rad, how far a first target may lie from the joint positions: gravity and contacts bend a robot
 
 
@@ -49,8 +50,8 @@ def split(demonstrations: Sequence[Episode], held_out: float) -> tuple[list[Epis
 def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
     """Raise ConfigError where ``demonstrations`` cannot be learned from, or are of another task or robot.
 
-    A constant joint or coordinate is as it should be: an arm at rest, a table's height. An object that is in one place
-    throughout is not, but for a container in one single demonstration.
+    A constant joint or coordinate is as it should be: an arm at rest, a table's height. A joint that was told to move
+    is not, nor an object that is in one place throughout, but for a container in one single demonstration.
     """
     if not any(episode.success for episode in demonstrations):
         raise ConfigError(f'none of the demonstrations is a success: {AGAIN}')
@@ -67,6 +68,10 @@ def check_demonstrations(task: Task, demonstrations: Sequence[Episode]) -> None:
         for (name, size), end in zip(sources, ends, strict=True)
         if size and not np.ptp(state[:, end - size : end], 0).any()
     ]
+    moved = np.ptp(actions, 0) > ASKED
+    silent = moved & (np.ptp(state[:, : task.action_size], 0) == 0)
+    if silent.any() and 'joint positions' not in still:
+        still = [*np.array(task.robot.names)[silent], *still]
     objects = [item.name for item in task.objects]
     if len(demonstrations) == 1 and still != objects:
         still = [name for name in still if name not in objects]  # a container stands still for one episode
@@ -85,6 +90,12 @@ def check_demonstration(task: Task, episode: Episode) -> None:
             f'{name} has a state of {episode.state.shape[1]} and {actions.shape[1]} joints, task {task.name} has '
             f'{task.state_size} and {task.action_size}: it was recorded for another task or robot'
         )
+    for ours, theirs in zip(task.robot.names, episode.joints, strict=False):  # older bags tell no names
+        if ours != theirs:
+            raise ConfigError(
+                f'{name} has {theirs} where robot {task.robot.name} has {ours}: its joints are in another order, or it '
+                f'is of another robot: {AGAIN}'
+            )
     for part in (episode.state, episode.base_action, actions):
         if not np.isfinite(part).all():
             raise ConfigError(f'{name} holds values that are not finite: remove it, or record it again')

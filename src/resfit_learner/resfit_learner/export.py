@@ -61,6 +61,7 @@ def messages(episode: Episode, revision: int = 0) -> Iterator[tuple[str, int, by
         'horizon': episode.length,
         'arm': int(episode.arm),
         'seed': episode.seed,
+        'joints': list(episode.joints),
     }
     first = int(episode.stamp[0])
     yield made(EPISODE, first, phase=int(Phase.RUNNING), step=0, **state)

@@ -127,6 +127,7 @@ class Importer:
             flags=rows[OWN + 'flags'].astype(np.uint8),
             stamp=rows[OWN + 'stamp'].astype(np.int64),
             features=NO_FEATURES[None] if features is None else features.reshape(len(features), -1).astype(np.float32),
+            joints=self.task.robot.names,
         )
 
     def _demonstration(self, number: int, start: int, frames: Frames) -> Episode:
@@ -156,6 +157,7 @@ class Importer:
             weights_version=np.zeros(rows, np.int64),
             flags=flags,
             stamp=(start + np.arange(rows)) * self.task.period_ns,
+            joints=self.task.robot.names,
         )
 
     def _success(self, number: int, frames: Frames, length: int) -> int:

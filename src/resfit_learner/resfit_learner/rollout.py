@@ -66,4 +66,5 @@ def run_episode(
         outcome=outcome,
         success=success,
         last_step=length - 1,
+        joints=runtime.task.robot.names,
     )

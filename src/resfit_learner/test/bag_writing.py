@@ -66,6 +66,7 @@ def state_message(episode_id: int, phase: int, length: int) -> Any:
         horizon=TASK.horizon,
         arm=1,
         seed=episode_id + 100,
+        joints=list(TASK.robot.names),
     )
 
 

@@ -43,6 +43,19 @@ def with_silent_joints(episode: Episode) -> Episode:
     return replace(episode, state=np.hstack([np.tile(HOME, (len(episode.state), 1)), episode.state[:, 29:]]))
 
 
+def with_a_silent_joint(episode: Episode) -> Episode:
+    state, joint = episode.state.copy(), TASK.robot.names.index('R_arm_j3')
+    state[:, joint] = DEMOS[0].state[0, joint]
+    return replace(episode, state=state)
+
+
+def in_another_order_by_name(episode: Episode) -> Episode:
+    one, two = (TASK.robot.names.index(f'R_arm_j{number}') for number in (1, 2))
+    names = list(TASK.robot.names)
+    names[one], names[two] = names[two], names[one]
+    return replace(episode, joints=tuple(names))
+
+
 def at_rest(episode: Episode) -> Episode:
     return replace(episode, executed_action=np.full_like(episode.executed_action, HOME))
 
@@ -73,6 +86,8 @@ def with_larger_images(episode: Episode) -> Episode:
         (at_rest, 'one and the same action'),
         (of_constant_objects, 'ball, tote: the same throughout'),
         (of_a_silent_tracker, 'tote: the same throughout'),
+        (with_a_silent_joint, 'R_arm_j3: the same throughout'),
+        (in_another_order_by_name, 'has R_arm_j2 where robot vega_1 has R_arm_j1'),
         (with_silent_joints, 'joint positions: the same throughout'),
         (in_another_order, 'another order'),
         (with_actions_in_another_order, 'another order'),

@@ -37,7 +37,7 @@ def make_episode(number, success=True, length=12):
         images=np.zeros((rows, 0, 0, 0, 3), np.uint8), base_action=motion,
         residual=np.zeros_like(motion), executed_action=motion + rng.normal(0, 0.01, motion.shape).astype(np.float32),
         authority=np.ones(rows, np.float32), weights_version=np.ones(rows, np.int64),
-        flags=np.zeros(rows, np.uint8), stamp=np.arange(rows),
+        flags=np.zeros(rows, np.uint8), stamp=np.arange(rows), joints=TASK.robot.names,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,17 @@ from bag_writing import messages, reward_message, state_message, step_message, w
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from resfit_learner.bags import EPISODE, REWARD, TYPES, definitions_folder, read_episode, read_log, read_raw, typestore
+from resfit_learner.bags import (
+    EPISODE,
+    REWARD,
+    STEP,
+    TYPES,
+    definitions_folder,
+    read_episode,
+    read_log,
+    read_raw,
+    typestore,
+)
 from resfit_learner.replay_log import ReplayLog
 from resfit_learner.transitions import build_transitions
 from resfit_learner.unwritten import Unwritten
@@ -157,20 +168,25 @@ def test_transitions_from_the_bag_equal_those_from_the_messages_byte_for_byte(tm
             assert value == other
 
 
-def test_a_bag_from_before_a_field_was_added_reads_as_todays(tmp_path: Path) -> None:
-    kind = 'resfit_msgs/msg/PolicyStep'
-    definition = (definitions_folder() / 'PolicyStep.msg').read_text()
+@pytest.mark.parametrize(
+    ('topic', 'message', 'added', 'default'),
+    [(STEP, step_message(1, 4), 'chunk_age', 0), (EPISODE, state_message(1, 2, 7), 'joints', [])],
+)
+def test_a_bag_from_before_a_field_was_added_reads_as_todays(
+    tmp_path: Path, topic: str, message: Any, added: str, default: Any
+) -> None:
+    kind = TYPES[topic]
+    definition = (definitions_folder() / f'{kind.rpartition("/")[2]}.msg').read_text()
     old = get_typestore(Stores.ROS2_JAZZY)
-    old.register(get_types_from_msg('\n'.join(x for x in definition.splitlines() if 'chunk_age' not in x), kind))
-    step = step_message(1, 4)
+    old.register(get_types_from_msg('\n'.join(x for x in definition.splitlines() if added not in x), kind))
     with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         text, digest = old.generate_msgdef(kind, ros_version=2)[0], old.hash_rihs01(kind)
-        topic = writer.add_connection('policy/step', kind, msgdef=text, rihs01=digest)
-        writer.write(topic, 5, old.serialize_cdr(step, kind))
+        connection = writer.add_connection(topic, kind, msgdef=text, rihs01=digest)
+        writer.write(connection, 5, old.serialize_cdr(message, kind))
     ((_, _, data),) = read_raw(tmp_path / 'bag')
-    read = typestore().deserialize_cdr(data, kind)
-    assert read.chunk_age == 0 and read.compute_ms == step.compute_ms
-    np.testing.assert_array_equal(read.executed_action, step.executed_action)
+    read = vars(typestore().deserialize_cdr(data, kind))
+    for name, value in vars(message).items():
+        np.testing.assert_array_equal(read[name], default if name == added else value)
 
 
 @contextmanager

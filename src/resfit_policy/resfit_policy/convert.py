@@ -162,5 +162,6 @@ def read_episode_messages(closing: Any, reward: Any, steps: list[Any]) -> Episod
         outcome=outcome,
         success=outcome == Phase.SUCCESS,
         last_step=int(closing.step) - 1,
+        joints=tuple(str(name) for name in closing.joints),
     )
     return episode if outcome == Phase.ABORTED else episode.relabelled(bool(reward.success))

@@ -88,6 +88,7 @@ class Episode:
     flags: NDArray[np.uint8]  # (T or T+1,)
     stamp: NDArray[np.int64]  # (T or T+1,) ns
     features: Float = field(default_factory=lambda: NO_FEATURES[None])  # (T or T+1, F); F is 0 without any
+    joints: tuple[str, ...] = ()  # names of the action's dimensions; empty: not known
 
     @property
     def length(self) -> int:
@@ -131,6 +132,7 @@ def build_episode(
     outcome: Phase,
     success: bool,
     last_step: int,
+    joints: tuple[str, ...] = (),
 ) -> Episode:
     """Assemble an episode from its steps, in any order and possibly with late ones.
 
@@ -168,6 +170,7 @@ def build_episode(
             flags=np.array([int(item.flags) for item in rows], np.uint8),
             stamp=np.array([item.stamp for item in rows], np.int64),
             features=np.stack([item.features for item in rows]).astype(np.float32),
+            joints=joints,
         )
     except ValueError as error:
         raise ValueError(f'episode {episode_id}: steps differ in shape ({error})') from None

@@ -240,6 +240,7 @@ class RewardNode(Node):
         message = EpisodeState(episode_id=machine.episode_id, task=self.task.name, phase=int(machine.phase))
         message.step, message.horizon = length, self.task.horizon
         message.arm, message.seed = int(machine.start.arm), machine.start.seed
+        message.joints = list(self.task.robot.names)
         set_stamp(message.header.stamp, stamp)
         self.states.publish(message)
         self.operators.ask()
