@@ -20,8 +20,10 @@ from resfit_bringup.runner import Runner
 from resfit_learner.bags import read_log
 from resfit_learner.bc import BcConfig, train_base
 from resfit_learner.checkpoint import latest_checkpoint
+from resfit_learner.config import LearnerConfig
 from resfit_learner.transitions import build_transitions
-from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, ReplayStatus, Reward
+from resfit_msgs.msg import EpisodeState, LearnerStatus, PolicyStep, PolicyWeights, ReplayStatus, Reward
+from resfit_policy.actor import unpack_actor
 from resfit_policy.base_policy import save_base
 from resfit_policy.convert import read_episode_messages
 from resfit_policy.ros import EVENT, LATCHED, LOG
@@ -72,6 +74,7 @@ def test_a_killed_learner_costs_no_episode_and_bags_equal_what_was_live(
     states = probe.listen(EpisodeState, 'episode', LOG)  # deep: every state counts
     learner = probe.listen(LearnerStatus, 'learner/status', LATCHED)
     replay = probe.listen(ReplayStatus, 'replay/status', LATCHED)
+    weights = probe.listen(PolicyWeights, 'learner/weights', LATCHED)
     try:
         with Runner(graph) as runner:
 
@@ -83,11 +86,15 @@ def test_a_killed_learner_costs_no_episode_and_bags_equal_what_was_live(
             episodes = replay[-1].episodes
             os.kill(runner.pid('learner_node'), signal.SIGKILL)
             until(lambda: replay[-1].episodes >= episodes + 1, 'an episode without a learner')
+            weights.clear()  # of the one that was killed
             said = folder / 'log' / 'learner_node.log'
             until(lambda: 'goes on from' in said.read_text(), 'the learner again')
             learner.clear()
             until(lambda: learner, 'its heartbeat')
             assert learner[0].updates > 0, 'it began anew instead of from its checkpoint'
+            until(lambda: weights, 'its weights')
+            _, exploration, _ = unpack_actor(bytes(weights[0].data))
+            assert exploration.std < LearnerConfig().explore_std, 'it explores as in the first episode'
             refuse_second_learner(probe, tmp_path, folder, demonstrations, base)
             with pytest.raises(ConfigError, match='in use by another run'):
                 Runner(collect(tmp_path / 'other'))

@@ -65,9 +65,8 @@ class LearnerNode(Node):
         self.newest = 0  # sequence number in the log
         self.asked = 0.0  # wall time of the pending request, 0: none
         self.last_publish = self.last_checkpoint = self.last_status = monotonic()
-        self.saved_updates = self.learner.counters.updates
+        self.saved_updates = self.last_updates = self.learner.counters.updates
         self.rate = 0.0
-        self.last_updates = self.learner.counters.updates
 
         self.health = Health(self, self.state, ('replay', 'weights', 'checkpoint'))
         self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
@@ -159,10 +158,9 @@ class LearnerNode(Node):
         while learner.owed and monotonic() < until:
             learner.update()
         now, updates = monotonic(), learner.counters.updates
-        now_known = updates, learner.counters.sequence
-        caught_up = not learner.owed and self.published != now_known and not learner.reading_again
+        fresh = self.published != (updates, learner.counters.sequence)
         learning = self.published[0] != updates and now - self.last_publish > self.parameters.publish_period
-        if caught_up or learning:
+        if learning or (fresh and not learner.owed and not learner.reading_again):
             self.publish_weights()
             self.publish_status()
         if updates != self.saved_updates and now - self.last_checkpoint > self.parameters.checkpoint_period:
@@ -208,7 +206,8 @@ class LearnerNode(Node):
             'weights_version': counters.version,
             'disk_free_gb': disk_free_gb(self.folder),
         }
-        return '', 'learning' if learner.owed else 'waiting for episodes', values
+        doing = 'reading the log again' if learner.reading_again else 'waiting for episodes'
+        return '', 'learning' if learner.owed else doing, values
 
     def publish_status(self) -> None:
         """Say how far learning is."""
