@@ -105,11 +105,6 @@ class Sampler:
             images = np.stack(shots)
         return Observation(np.concatenate(parts), images), ages
 
-    def object_positions(self) -> list[tuple[float, float, float]]:
-        """Newest positions [m] of the objects, for display; empty when none are known."""
-        poses = self._objects[1] if self._objects is not None else np.zeros((0, 7))
-        return [(float(pose[0]), float(pose[1]), float(pose[2])) for pose in poses]
-
     def _shot(self, camera: str, ages: list[float]) -> NDArray[np.uint8]:
         try:
             return self._fresh(f'{camera}/image', self._images.get(camera), ages)

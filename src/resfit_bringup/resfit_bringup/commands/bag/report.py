@@ -29,7 +29,6 @@ from resfit_sim.rendering import RenderError
 
 VIDEOS = 4
 LARGE = 5_000_000  # bytes of a file that phones still open at once
-Pairs = list[tuple[str, str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
