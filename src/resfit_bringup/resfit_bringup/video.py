@@ -30,7 +30,7 @@ def film(path: Path, task: Task, variant: str, runtime: PolicyRuntime, seed: int
 
     Raises the simulation's RenderError where nothing can be rendered.
     """
-    env = VegaEnv(task.name, variant=variant, render_mode='rgb_array')
+    env = VegaEnv(task.name, 'vision' if task.from_pixels else 'state', variant, 'rgb_array')
     sides = [
         _frames(env, runtime, seed, Arm.BASE, 'frozen base'),
         _frames(env, runtime, seed, Arm.RESIDUAL, 'base + ResFiT residual'),

@@ -13,6 +13,7 @@ from resfit_learner.curve import WINDOW, Curve
 from resfit_learner.evaluation import compare
 from resfit_learner.rollout import run_episode
 from resfit_policy.episode_log import Arm, Episode
+from resfit_policy.observation import Float, Observation
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import load_task
 from resfit_sim.env import VegaEnv
@@ -66,3 +67,20 @@ def test_the_film_shows_a_start_that_only_resfit_solved(tmp_path: Path, solved: 
     with Image.open(tmp_path / 'film.gif') as film:
         assert film.size == (2 * video.SIZE[0], video.SIZE[1])
         assert film.n_frames >= solved.length // 2
+
+
+class Looks:
+    """Holds still, and remembers what it saw."""
+
+    def reset(self) -> None:
+        pass
+
+    def act(self, observation: Observation) -> Float:
+        self.seen = observation
+        return observation.state
+
+
+def test_a_base_that_sees_images_is_filmed_with_images(tmp_path: Path) -> None:
+    task, base = replace(TASK.without_poses(), horizon=2), Looks()
+    video.film(tmp_path / 'film.gif', task, 'unseen', PolicyRuntime(task, base), 4)
+    assert base.seen.state.shape == (29,) and base.seen.images.shape == (2, 84, 84, 3)
