@@ -132,6 +132,13 @@ class EpisodeMachine:
         """Nobody judges the last observation any more: an operator must."""
         self.doubtful = self.awaits_verdict
 
+    def stall(self) -> Outcome:
+        """No step is to come any more: end with the result that only waited for one, else without any."""
+        if self._judged is None or not self.length:
+            return self.abort()
+        stamp, phase = self._judged
+        return self._end(Outcome(phase, self.length, stamp))
+
     def abort(self) -> Outcome:
         """End the episode without a result; what there is of it is not learned from."""
         stamp = self._stamps[-1] if self._stamps else self.begun

@@ -42,7 +42,7 @@ class Parameters:
     max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit')
     max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit')
     max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait')
-    stall: float = param(15.0, 's of wall time without a policy step until an episode is aborted')
+    stall: float = param(15.0, 's of wall time without a policy step until an episode is over, without a result if nobody has labelled it')
     exit_when_done: bool = param(False, 'end the process when the limits are reached')
 
 
@@ -108,7 +108,7 @@ class RewardNode(Node):
         return self.gate.waits_for(monotonic())
 
     def look(self) -> None:
-        """Begin the next episode when nothing is missing; abort one that makes no progress."""
+        """Begin the next episode when nothing is missing; end one that makes no progress."""
         silent = monotonic() - self.progress
         if self.machine.phase in (Phase.RUNNING, Phase.RESETTING):
             if self.machine.doubtful:
@@ -118,8 +118,8 @@ class RewardNode(Node):
                 self.machine.doubt()
                 self.operators.ask()
             elif silent > self.parameters.stall and self.machine.phase == Phase.RUNNING:
-                self.get_logger().error(f'no policy step for {silent:.0f} s: episode aborted')
-                self.end(self.machine.abort())
+                self.get_logger().error(f'no policy step for {silent:.0f} s: the episode is over')
+                self.end(self.machine.stall())
             elif silent > 2 * self.parameters.stall and self.parameters.reset == 'sim':
                 self.get_logger().error('sim/reset did not answer: asking again')
                 self.request_reset()
@@ -169,10 +169,10 @@ class RewardNode(Node):
         self.run(stamp_ns(response.stamp))
 
     def on_stop(self, message: Bool) -> None:
-        """An emergency stop ends the episode without a result; the next one waits for the release."""
+        """An emergency stop ends the episode, with a result only where it had one; the next waits for the release."""
         if message.data and not self.operators.stopped and self.machine.phase == Phase.RUNNING:
-            self.get_logger().error('emergency stop: episode aborted')
-            self.end(self.machine.abort())
+            self.get_logger().error('emergency stop: the episode is over')
+            self.end(self.machine.stall())
         self.operators.stopped = message.data
         if not self.operators.stopped and self.machine.phase == Phase.RESETTING:
             self.request_reset()

@@ -132,6 +132,20 @@ def test_an_aborted_episode_says_how_far_it_came() -> None:
     assert machine.phase == Phase.ABORTED
 
 
+def test_an_episode_without_a_next_step_ends_with_the_label_that_waited_for_it() -> None:
+    steps = [('step', 0, False), ('step', 1, False)]
+    for success, phase in ((True, Phase.SUCCESS), (False, Phase.FAILURE)):
+        machine = running()
+        play(machine, steps)
+        machine.on_label(success)
+        outcome = machine.stall()
+        assert (outcome.phase, outcome.length) == (phase, 2) and outcome.stamp > START + PERIOD
+    unlabelled, unbegun = running(), running()
+    play(unlabelled, steps)
+    unbegun.on_label(True)
+    assert unlabelled.stall().phase == unbegun.stall().phase == Phase.ABORTED
+
+
 def test_alternating_arms_share_each_seed_and_the_order_varies() -> None:
     starts = [schedule(index, 100, 'alternate') for index in range(40)]
     pairs = list(zip(starts[::2], starts[1::2], strict=True))

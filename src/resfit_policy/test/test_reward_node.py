@@ -206,7 +206,7 @@ def test_in_doubt_it_waits_for_an_operator_and_says_so(silent: bool, tmp_path: P
         assert (label.source, label.operator_name, label.step) == (Reward.HUMAN, 'ana', 0)
         others.store(1, 1)
         others.begin()
-        assert 'Traceback' not in node.output and 'episode aborted' not in node.output
+        assert 'Traceback' not in node.output and 'the episode is over' not in node.output
 
 
 def test_an_aborted_episode_has_no_label_and_is_run_again(tmp_path: Path, probe: Probe) -> None:
@@ -244,7 +244,28 @@ def test_an_episode_without_a_step_is_aborted_and_run_again_whatever_the_oracle_
         again = others.begin()
         assert (again.episode_id, again.seed) == (2, 3)
         assert node.end() == 0
-        assert 'aborted' in node.output
+        assert 'the episode is over' in node.output
+
+
+@pytest.mark.parametrize('stopped', [False, True])
+def test_a_label_counts_though_the_robot_holds_and_no_step_comes_any_more(
+    tmp_path: Path, probe: Probe, stopped: bool
+) -> None:
+    parameters = {'reset': 'operator', 'success_source': 'operator', 'stall': 60.0 if stopped else 3.0}
+    node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **parameters)
+    with nodes(node):
+        others = Others(probe)
+        stop = probe.node.create_publisher(Bool, 'emergency_stop', LATCHED)
+        state = others.begin()
+        others.step(state, 0)
+        others.step(state, 1)
+        assert others.label(True, operator='ana').message == 'the episode ends at the next step'
+        if stopped:
+            stop.publish(Bool(data=True))
+        assert others.phase(EpisodeState.SUCCESS).step == 2
+        probe.until(lambda: others.rewards)
+        label = others.rewards[0]
+        assert (label.source, label.operator_name, label.step, label.success) == (Reward.HUMAN, 'ana', 1, True)
 
 
 def test_it_says_what_it_waits_for(tmp_path: Path) -> None:
