@@ -173,8 +173,12 @@ class ReplayNode(Node):
                 whole = self.log.find(entry.episode_id)
                 assert whole is not None
                 record = self.record_of(whole)
-                record.sequence = entry.sequence
-                response.episodes.append(record)
+                # A message of its own for each entry: an episode and its correction may be in the same answer.
+                response.episodes.append(
+                    EpisodeRecord(
+                        sequence=entry.sequence, episode=record.episode, reward=record.reward, steps=record.steps
+                    )
+                )
         except ConfigError as error:
             response.success, response.message = False, str(error)
             return response

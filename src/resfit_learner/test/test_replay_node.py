@@ -113,6 +113,19 @@ def test_episodes_are_recorded_served_and_corrected(tmp_path: Path, run: Run) ->
     assert live.executed_action.tobytes() == bags[0].executed_action.tobytes()
 
 
+def test_an_episode_and_its_correction_in_one_answer_have_a_number_each(tmp_path: Path, run: Run) -> None:
+    with nodes(start(tmp_path)):
+        run.connect()
+        run.play(1, 3)
+        run.play(2, 3)
+        run.reward(1, 3, True, revision=1)
+        run.probe.until(lambda: run.status[-1].sequence == 3, what='the correction')
+        run.play(3, 3)
+        answer = run.fetch(0, 4)
+    assert [(item.sequence, item.episode.episode_id) for item in answer] == [(1, 1), (2, 2), (3, 1), (4, 3)]
+    assert [item.reward.success for item in answer] == [True, False, True, False]
+
+
 def test_a_kill_in_mid_episode_loses_that_episode_only_and_the_log_goes_on(tmp_path: Path, run: Run) -> None:
     node = start(tmp_path)
     with nodes(node):
