@@ -64,12 +64,12 @@ def save_checkpoint(learner: Learner, root: Path) -> Path:
 
 
 def latest_checkpoint(root: Path) -> Path | None:
-    """The newest whole checkpoint, or None where there is none yet."""
-    try:
-        path = root / (root / 'latest').read_text().strip()
-    except OSError:
-        return None
-    return path if (path / 'learner.json').exists() else None
+    """The newest whole checkpoint, or None where there is none yet.
+
+    By the folders: what ``latest`` names may have been damaged and removed, with older ones still there.
+    """
+    whole = (path.parent for path in root.glob('*/learner.json') if path.parent.name.isdigit())
+    return max(whole, default=None)
 
 
 def load_critic(folder: Path, actor: ResidualActor) -> EnsembleCritic:

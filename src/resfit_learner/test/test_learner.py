@@ -1,6 +1,7 @@
 """The learner: equations by hand, UTD, resume, seeds."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -180,6 +181,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     (folder / 'learner.safetensors').write_bytes(b'half')
     with pytest.raises(ConfigError, match='sha256'):
         load_checkpoint(make_learner(), folder)
+
+
+def test_without_its_newest_checkpoint_a_run_goes_on_from_the_one_before(tmp_path):
+    learner = make_learner()
+    assert latest_checkpoint(tmp_path) is None
+    older = save_checkpoint(learner, tmp_path)
+    learner.counters.updates += 10
+    newest = save_checkpoint(learner, tmp_path)
+    assert latest_checkpoint(tmp_path) == newest
+    shutil.rmtree(newest)
+    (tmp_path / '.000000020.partial').mkdir()
+    assert (tmp_path / 'latest').read_text() == newest.name and latest_checkpoint(tmp_path) == older
 
 
 def test_a_corrected_label_replaces_the_episode():
