@@ -123,7 +123,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
         exploration = unpack_actor((folder / 'actor.safetensors').read_bytes())[1]
     except OSError as error:
         raise ConfigError(f'cannot read {folder}/actor.safetensors: {error.strerror}') from None
-    learner.resumed_from = Resumed(counters.env_steps, exploration)
+    learner.resumed_from = Resumed(counters.sequence, exploration)
 
 
 def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from resfit_learner.curve import WINDOW, Curve
 from resfit_learner.learner import Learner
-from resfit_policy.episode_log import Episode
+from resfit_policy.episode_log import Episode, Phase
 
 
 class Events:
@@ -36,8 +36,8 @@ class Events:
         self._metrics.add_scalar('learner/env_steps', learner.counters.env_steps, updates)
 
     def write_episode(self, episode: Episode) -> None:
-        """Write how an online episode went; a corrected label comes too late for its curve."""
-        if self._metrics is None or episode.episode_id in self._known:
+        """Write how an online episode went; a corrected label comes too late for its curve, an aborted one has none."""
+        if self._metrics is None or episode.episode_id in self._known or episode.outcome == Phase.ABORTED:
             return
         self._known.add(episode.episode_id)
         self._curve.add(episode)

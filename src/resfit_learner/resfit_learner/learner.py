@@ -53,7 +53,7 @@ class Counters:
 class Resumed:
     """What a checkpoint had, and a log that is read again does not tell before its end."""
 
-    env_steps: int = 0
+    sequence: int = 0
     exploration: Exploration = field(default_factory=Exploration)
 
 
@@ -115,14 +115,17 @@ class Learner:
             self.offline.add(index, replace(transitions, success=False))
 
     def ingest(self, sequence: int, episode: Episode) -> None:
-        """Take in an episode from the replay log, or its corrected label."""
+        """Take in an episode from the replay log, or its corrected label. An aborted one counts as nothing."""
+        self.counters.sequence = max(self.counters.sequence, sequence)
+        if episode.outcome == Phase.ABORTED:
+            return
         episode = from_start(episode, self.actor.demonstrated)
         transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
         # Where the base acted alone, what is missing is the warm start: no correction that could be learned from.
         foreign = episode.alone and self.actor.demonstrated is not None
         if len(transitions) and not foreign:
             self.online.add(episode.episode_id, transitions)
-        own = episode.outcome != Phase.ABORTED and episode.length > 0 and not episode.helped  # a result of its own
+        own = episode.length > 0 and not episode.helped  # a result of its own
         if self.config.offset_rate and own and not foreign:
             self._learn_offset(episode)
         before = self._steps.get(episode.episode_id, 0)
@@ -132,7 +135,6 @@ class Learner:
         if self.config.trust_episodes and own:
             self.trust.add(episode.episode_id, episode.alone, episode.success)
             self.metrics |= {'base_share': self.trust.base_share}
-        self.counters.sequence = max(self.counters.sequence, sequence)
 
     def _learn_offset(self, episode: Episode) -> None:
         """Move the actor's offsets towards the best lasting corrections, now that ``episode`` is known."""
@@ -176,7 +178,7 @@ class Learner:
     @property
     def reading_again(self) -> bool:
         """Resumed, and the log is not read again yet up to where the checkpoint was."""
-        return self.counters.env_steps < self.resumed_from.env_steps
+        return self.counters.sequence < self.resumed_from.sequence
 
     @property
     def exploration(self) -> Exploration:

@@ -1,11 +1,13 @@
 """TensorBoard events: what a user watches while a run goes on, also across a restart of the learner."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_learner import make_episode, make_learner, run
 
 from resfit_learner.events import Events
+from resfit_policy.episode_log import Phase
 
 reader = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
 
@@ -31,6 +33,17 @@ def test_episodes_stand_over_online_steps_once_also_after_a_restart(tmp_path: Pa
     assert scalars(tmp_path / 'episodes', 'episode/success') == list(zip(steps, [0, 1, 0, 1], strict=True))
     assert scalars(tmp_path / 'episodes', 'episode/success_last_50')[-1] == (total, 0.5)
     assert scalars(tmp_path / 'episodes', 'episode/length')[0] == (steps[0], episodes[0].length)
+
+
+def test_an_aborted_episode_has_no_success_and_takes_no_steps(tmp_path: Path) -> None:
+    episodes = [make_episode(number) for number in (1, 2, 3)]
+    episodes[1] = replace(episodes[1], success=False, outcome=Phase.ABORTED)
+    events = Events(tmp_path, updates=0)
+    for episode in episodes:
+        events.write_episode(episode)
+    events.close()
+    first, last = episodes[0].length, episodes[0].length + episodes[2].length
+    assert scalars(tmp_path / 'episodes', 'episode/success_last_50') == [(first, 1.0), (last, 1.0)]
 
 
 def test_metrics_beyond_the_checkpoint_that_a_learner_goes_on_from_are_hidden(tmp_path: Path) -> None:

@@ -205,6 +205,27 @@ def test_a_corrected_label_replaces_the_episode():
     assert batch.success.all() and batch.reward.max() == 1
 
 
+def test_an_aborted_episode_counts_as_nothing_but_as_read():
+    learner = make_learner(replace(SMALL, trust_episodes=10, offset_rate=0.3))
+    learner.ingest(1, make_episode(1, success=False))
+    counted, known = replace(learner.counters), learner.exploration
+    learner.ingest(2, replace(make_episode(2, success=False), outcome=Phase.ABORTED))
+    assert learner.counters == replace(counted, sequence=2) and learner.exploration == known
+    assert len(learner.online) == counted.env_steps and list(learner.phase_critic.episodes) == [1]
+
+
+def test_a_checkpoint_that_counts_more_steps_than_the_log_has_is_gone_on_from(tmp_path):
+    first = make_learner()
+    run(first, range(1, 4))
+    first.counters.env_steps += 7  # as before, when those of aborted episodes counted
+    folder, second = save_checkpoint(first, tmp_path), make_learner()
+    load_checkpoint(second, folder)
+    for number in range(1, 4):
+        assert second.reading_again
+        second.ingest(number, make_episode(number, success=number % 3 == 0))
+    assert not second.reading_again
+
+
 def test_the_oldest_episodes_make_room():
     buffer = ReplayBuffer(TASK.state_size, 29, capacity=30)
     for number in range(6):
