@@ -108,7 +108,8 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     except SafetensorError as error:
         raise ConfigError(f'{folder}: {error}') from None
     wanted = {name: value.shape for name, value in _modules(learner).items()}
-    wrong = [name for name, shape in wanted.items() if name not in tensors or tensors[name].shape != shape]
+    held = {name: value.shape for name, value in tensors.items() if name.partition('.')[0] in MODULES}
+    wrong = [name for name in wanted | held if wanted.get(name) != held.get(name)]
     if wrong:
         changed = [key for key, value in asdict(learner.config).items() if _plain(value) != about['config'].get(key)]
         raise ConfigError(

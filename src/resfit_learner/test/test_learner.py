@@ -175,6 +175,13 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
         load_checkpoint(other, latest_checkpoint(tmp_path))
 
 
+@pytest.mark.parametrize(('before', 'now'), [(0, 20), (20, 0)])
+def test_a_checkpoint_with_or_without_a_warm_start_is_refused_where_the_settings_say_otherwise(tmp_path, before, now):
+    folder = save_checkpoint(make_learner(replace(SMALL, warm_start=before)), tmp_path)
+    with pytest.raises(ConfigError, match='another architecture.*warm_start'):
+        load_checkpoint(make_learner(replace(SMALL, warm_start=now)), folder)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     learner = make_learner()
     folder = save_checkpoint(learner, tmp_path)
