@@ -222,10 +222,7 @@ def load_config(recipe: str = 'resfit_ros', path: str | Path | None = None, /, *
     """Recipe, then a YAML file, then single values, each over the one before. Raises ConfigError."""
     if recipe not in RECIPES:
         raise ConfigError(f'no recipe "{recipe}": choose one of {", ".join(sorted(RECIPES))}')
-    values: dict[str, Any] = {}
-    if path:
-        read = read_yaml(Path(path)) or {}
-        parse_config(LearnerConfig, read, str(path))
-        values.update(read)
-    values.update(changes)
-    return parse_config(LearnerConfig, asdict(RECIPES[recipe]) | values, 'learner configuration')
+    read = (read_yaml(Path(path)) or {}) if path else {}
+    # A file need make sense on top of its recipe only; one that is no mapping is for ``parse_config`` to refuse.
+    values = {**asdict(RECIPES[recipe]), **read, **changes} if isinstance(read, dict) else read
+    return parse_config(LearnerConfig, values, str(path or 'learner configuration'))

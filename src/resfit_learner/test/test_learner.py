@@ -275,6 +275,21 @@ def test_settings_are_checked():
         load_config('fast')
 
 
+def test_a_file_of_settings_goes_over_its_recipe(tmp_path):
+    file = tmp_path / 'learner.yaml'
+    file.write_text('subset: 8\ncritic_hidden: [32]')  # of 5 heads in other recipes
+    assert load_config('paper', file) == replace(load_config('paper'), subset=8, critic_hidden=(32,))
+    assert load_config('resfit_ros', file, heads=9).subset == 8
+    with pytest.raises(ConfigError, match=r'learner\.yaml.*subset'):
+        load_config('resfit_ros', file)
+    for text, said in (('[1]', 'a mapping'), ('gama: 1', 'unknown key "gama"'), ('heads: many', 'heads: ')):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=rf'learner\.yaml: .*{said}'):
+            load_config('paper', file)
+    file.write_text('')
+    assert load_config('paper', file) == load_config('paper')
+
+
 def test_an_episode_in_which_a_person_helped_is_data_and_no_merit_of_the_correction():
     learner, alone, helped = make_learner(replace(SMALL, offset_rate=0.3)), make_episode(3), make_episode(4)
     flags = helped.flags.copy()
