@@ -29,7 +29,7 @@ class GuardOptions:
 
     authority: float  # [0, 1]
     base: tuple[int, int] | None  # successes and episodes of the base alone, None where nobody has counted
-    silence: float  # s without a heartbeat of the learner
+    silence: float | None  # s without a heartbeat of the learner, None where there is to be none
 
 
 class Guard:
@@ -38,14 +38,15 @@ class Guard:
     def __init__(self, node: Node, options: GuardOptions, changed: Callable[[], None]) -> None:
         """``changed`` is called after authority or stop have changed. Raises ValueError for a bad base count."""
         self.node, self.changed = node, changed
-        self.fallback = Fallback(options.base, FallbackConfig(silence=options.silence))
+        self.fallback = Fallback(options.base, FallbackConfig(silence=options.silence) if options.silence else None)
         self.authority, self.stopped, self.reason = options.authority, False, ''
         self.helped = False  # a person took over in this episode: its success is not the policy's
         self.state = node.create_publisher(AuthorityState, 'policy/authority', LATCHED)
         self.stop = node.create_publisher(Bool, 'emergency_stop', LATCHED)
         node.create_service(SetAuthority, 'set_authority', self.on_authority)
         node.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED)
-        node.create_subscription(LearnerStatus, 'learner/status', self.on_learner, LATCHED)
+        if options.silence:
+            node.create_subscription(LearnerStatus, 'learner/status', self.on_learner, LATCHED)
         node.create_timer(0.5, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.publish()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,23 +38,23 @@ class Parameters:
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
     base: str = param('', 'frozen base: folder, .onnx or .safetensors, lerobot:folder, ros:service, module:factory')
-    base_ahead: int = param(0, 'control steps by which a slow base is asked before its next chunk is needed')
-    base_execute: int = param(0, 'actions of a chunk before the next one takes over; 0: as the base says')
-    base_deadline: float = param(2.0, 's after which an answer of a slow or remote base is given up')
-    weights: str = param('', 'file of a residual (actor.safetensors of a checkpoint) to start with')
+    base_ahead: int = param(0, 'control steps by which a slow base is asked before its next chunk is needed', least=0)
+    base_execute: int = param(0, 'actions of a chunk before the next one takes over; 0: as the base says', least=0)
+    base_deadline: float = param(2.0, 's after which an answer of a slow or remote base is given up', least=0)
+    weights: str = param('', 'file of a residual (actor.safetensors of a checkpoint); without explore it stays')
     seed: int = param(0, 'seed of the exploration noise')
     explore: bool = param(False, 'explore as the learner asks; off for evaluation')
     vision: bool = param(False, 'observe with the cameras of the task')
     pixels: bool = param(False, 'log images for a residual with an encoder of its own, not features of the base')
-    authority: float = param(1.0, 'share of the residual in the executed action at start, [0, 1]')
-    residual_limit: float = param(0.0, "rad, the most any joint may be corrected; 0: the robot's own limits")
-    ramp: float = param(1.0, 's in which a change of authority takes effect within an episode')
-    teleop_quiet: float = param(0.2, 's without a command after which a takeover holds the robot')
+    authority: float = param(1.0, 'share of the residual in the executed action at start, [0, 1]', 0, 1)
+    residual_limit: float = param(0.0, "rad, the most any joint may be corrected; 0: the robot's own limits", least=0)
+    ramp: float = param(1.0, 's in which a change of authority takes effect within an episode', least=0)
+    teleop_quiet: float = param(0.2, 's without a command after which a takeover holds the robot', least=0)
     collision_check: bool = param(True, "check actions on the robot's collision model, where its YAML names one")
-    base_successes: int = param(0, 'of base_episodes: when residual episodes fall below that, authority falls to 0')
-    base_episodes: int = param(0, 'episodes in which the base alone was counted; 0: nobody has')
-    learner_silence: float = param(60.0, 's without a heartbeat of the learner, once heard, until authority falls to 0')
-    max_age: float = param(0.1, 's, by which a stream may be older than joint_states; 0: same stamp')
+    base_successes: int = param(0, 'of base_episodes: when residual episodes fall below that, authority falls to 0', 0)
+    base_episodes: int = param(0, 'episodes in which the base alone was counted; 0: nobody has', least=0)
+    learner_silence: float = param(60.0, 's without a heartbeat of the learner, once heard, till authority is 0', 1)
+    max_age: float = param(0.1, 's, by which a stream may be older than joint_states; 0: same stamp', least=0)
     autostart: bool = param(False, 'configure and activate without being asked')
 
 
@@ -76,6 +77,8 @@ class PolicyNode(LifecycleNode):
         parameters = self.parameters
         try:
             self.task = task = seen_by(parameters.base, self.task)
+            if parameters.base_episodes and parameters.base_successes > parameters.base_episodes:
+                raise ConfigError('base_successes is above base_episodes')
             if task.from_pixels and not parameters.vision:
                 raise ConfigError(f'the base {parameters.base} sees images: set vision to true')
             base = make_base(self, parameters, task, self.moment, lambda: self.try_step(time.perf_counter()))
@@ -86,18 +89,21 @@ class PolicyNode(LifecycleNode):
             if parameters.weights:
                 self.runtime.set_weights(*unpack_actor(Path(parameters.weights).read_bytes()))
         except (ConfigError, OSError) as error:
-            self.problem = str(error)
-            self.get_logger().error(self.problem)
-            return TransitionCallbackReturn.FAILURE
+            return self.refuse(str(error))
+        except Exception as error:  # a base of the user's own may raise anything, and rclpy would not say what
+            return self.refuse(f'{type(error).__name__}: {error}', traceback.format_exc())
         self.takeover = Takeover(task.robot.names, parameters.teleop_quiet)
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
         self.pacer = Pacer(task.period_ns, task.tick_ns, task.horizon)
         self.target = self.create_publisher(JointState, 'target', COMMAND)
         self.steps = self.create_publisher(PolicyStep, 'policy/step', LOG)
         counted = (parameters.base_successes, parameters.base_episodes) if parameters.base_episodes else None
-        self.guard = Guard(self, GuardOptions(parameters.authority, counted, parameters.learner_silence), self.on_guard)
+        learns = parameters.explore or not parameters.weights  # given ones are judged: nobody's learner may touch them
+        silence = parameters.learner_silence if learns else None
+        self.guard = Guard(self, GuardOptions(parameters.authority, counted, silence), self.on_guard)
         self.on_guard()
-        self.create_subscription(PolicyWeights, 'learner/weights', self.on_weights, LATCHED)
+        if learns:
+            self.create_subscription(PolicyWeights, 'learner/weights', self.on_weights, LATCHED)
         if task.objects:
             self.create_subscription(PoseArray, 'object_poses', self.on_objects, SENSOR)
         for camera in task.cameras if parameters.vision else ():
@@ -106,6 +112,12 @@ class PolicyNode(LifecycleNode):
         self.create_subscription(JointState, 'teleop', self.on_teleop, COMMAND)
         self.health = Health(self, self.state, ('joint_states', 'step', 'clipped', 'held', 'weights'))
         return TransitionCallbackReturn.SUCCESS
+
+    def refuse(self, problem: str, details: str = '') -> TransitionCallbackReturn:
+        """Say why there is no policy."""
+        self.problem = problem
+        self.get_logger().error(f'{problem}\n{details}'.strip())
+        return TransitionCallbackReturn.FAILURE
 
     def moment(self) -> tuple[int, int]:
         """Episode id, and stamp of the newest joint states [ns]."""
@@ -163,6 +175,7 @@ class PolicyNode(LifecycleNode):
         before = self.takeover.active
         self.takeover.hear(time.monotonic(), message.name, message.position)
         if self.takeover.active != before:
+            self.runtime.replan()
             self.get_logger().info('a person has taken over' if self.takeover.active else 'handed back to the policy')
 
     def on_objects(self, message: PoseArray) -> None:

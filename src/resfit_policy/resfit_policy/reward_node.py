@@ -39,10 +39,14 @@ class Parameters:
         'sim', 'sim: topic oracle; operator: service label; classifier: topic classifier/verdict, and label in doubt'
     )
     reset: str = param('sim', 'sim: service sim/reset; operator: service ready, called when the scene is set')
-    max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit')
-    max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit')
-    max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait')
-    stall: float = param(15.0, 's of wall time without a policy step until an episode is over, without a result if nobody has labelled it')
+    max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit', least=0)
+    max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit', least=0)
+    max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait', least=0)
+    stall: float = param(
+        15.0,
+        's of wall time without a policy step until an episode is over as it is',
+        least=0,
+    )
     exit_when_done: bool = param(False, 'end the process when the limits are reached')
 
 

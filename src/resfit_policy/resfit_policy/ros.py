@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -41,15 +42,15 @@ ALWAYS_THERE = ('use_sim_time', 'qos_overrides', 'start_type_description_service
 T = TypeVar('T')
 
 
-def param(default: Any, description: str) -> Any:
-    """A field of a node's parameter table."""
-    return field(default=default, metadata={'description': description})
+def param(default: Any, description: str, least: float = -math.inf, most: float = math.inf) -> Any:
+    """A field of a node's parameter table; a number lies in [``least``, ``most``]."""
+    return field(default=default, metadata={'description': description, 'least': least, 'most': most})
 
 
 def declare(node: Node, table: type[T]) -> T:
     """Declare every field of the dataclass ``table`` on ``node``, read-only, and return the values.
 
-    Raises ConfigError for a parameter that is in no table or of the wrong type.
+    Raises ConfigError for a parameter that is in no table, of the wrong type, or out of its range.
     """
     known = [item.name for item in fields(table)]  # type: ignore[arg-type]
     given: dict[str, Parameter] = getattr(node, '_parameter_overrides', {})
@@ -66,6 +67,9 @@ def declare(node: Node, table: type[T]) -> T:
         if type(value) is not type(item.default):
             kind = type(item.default).__name__
             raise ConfigError(f'parameter {item.name}: expected {kind}, got {value!r}')
+        least, most = item.metadata['least'], item.metadata['most']
+        if type(value) in (int, float) and not least <= value <= most:
+            raise ConfigError(f'parameter {item.name} is {value}: it must lie in [{least:g}, {most:g}]')
         values[item.name] = value
     return table(**values)
 

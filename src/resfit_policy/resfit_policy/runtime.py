@@ -47,8 +47,8 @@ class PolicyRuntime:
         self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._step = 0
-        self._teleoperated = False  # in the last step
-        self._stamp = 0  # ns, of the last step
+        self._stale = False  # the base's chunk is of where the robot was before somebody took over, or handed back
+        self._stamp = 0  # ns, of the last step that was made
         self._arm = Arm.BASE
         self.alone = False  # the base acts alone in this episode, for so far it is the better one
         self._std = 0.0
@@ -67,10 +67,10 @@ class PolicyRuntime:
     def begin(self, arm: Arm, explore: bool, episode_id: int = 0) -> None:
         """Start an episode, however the last one ended: the chunk queue and the noise start afresh."""
         self.base.reset()
-        self._step, self._teleoperated = 0, False
+        self._step, self._stale = 0, False
         self._rng = np.random.default_rng((self._seed, episode_id))  # the same noise, whenever it is run
         self._arm = arm
-        self._std = self.exploration.std if explore else 0.0
+        self._std, self._noise = self.exploration.std if explore else 0.0, np.zeros(0, np.float32)
         draw = np.random.default_rng((self._seed, episode_id, 1)).random()  # apart from the noise
         self.alone = self.exploration.base_share > (draw if explore else 0.5)
 
@@ -85,9 +85,9 @@ class PolicyRuntime:
         such as NotReady from one that is late; nothing must be executed then.
         """
         started = time.perf_counter()
-        if self._teleoperated and teleop is None:
-            self.base.reset()  # its chunk is of where the robot was before somebody took over
-        self._teleoperated = teleop is not None
+        if self._stale and teleop is None:
+            self.base.reset()
+        self._stale = teleop is not None
         base_action = np.asarray(self.base.act(observation), np.float32)
         features = self.eyes.features(observation) if self.eyes else NO_FEATURES
         measured = observation.state[: self.task.action_size]
@@ -97,15 +97,16 @@ class PolicyRuntime:
             self.supervisor.restart(measured)
         else:
             self.supervisor.feel(measured)
-        self._stamp = stamp
         residual = np.zeros_like(base_action)
         acts = self._arm == Arm.RESIDUAL and self.actor is not None and not self.alone
         authority = self.authority if acts else 0.0
         flags = Flag.NONE
         if final:
+            base_action = self.supervisor.checked('the base action', base_action)
             executed, authority, flags = base_action, 0.0, Flag.FINAL
         else:
             if teleop is not None:
+                base_action = self.supervisor.checked('the base action', base_action)
                 authority, flags = 0.0, Flag.INTERVENTION
             elif self.actor is not None and self.supervisor.ramped(authority) > 0:
                 seen = np.concatenate([[np.float32(self._step)], observation.state, features])
@@ -130,7 +131,13 @@ class PolicyRuntime:
             chunk_age=getattr(self.base, 'chunk_age', 0),
         )
         self._step += 1
+        self._stamp = stamp
         return record
+
+    def replan(self) -> None:
+        """Somebody has taken over or handed back: the base's next action, when it acts, is planned anew."""
+        self._stale = True
+        self.supervisor.share = 0.0  # from where the residual ramps in
 
     def origin(self, observation: Observation) -> Float:
         """What the next action goes on from, (A,) rad: the last one, or at an episode's start the measured joints."""

@@ -115,6 +115,7 @@ class StreamerNode(LifecycleNode):
         if message.data and not self.streamer.stopped:
             self.get_logger().error('emergency stop: holding the measured pose')
             self.streamer.stop()
+            self.stop.publish(Bool(data=True))  # latched, for a policy that starts anew
         elif self.streamer.stopped and not message.data:
             self.stop.publish(Bool(data=True))
             self.get_logger().error('still stopped: only the service set_emergency_stop releases the emergency stop')

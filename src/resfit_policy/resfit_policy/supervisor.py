@@ -59,6 +59,7 @@ class Supervisor:
         self.most_effort = robot.most_effort
         self.ramp_steps = ramp_steps
         self.hits = hits
+        self.strained = ''  # which joint works too hard, episode or not
         self.reset(np.zeros_like(self.lower))
 
     def reset(self, measured: ArrayLike) -> None:
@@ -74,9 +75,8 @@ class Supervisor:
 
         Raises ValueError where they are not finite or not of the robot's shape.
         """
-        self.last = np.clip(self._checked('the measured position', measured), self.lower, self.upper)
+        self.last = np.clip(self.checked('the measured position', measured), self.lower, self.upper)
         self.step = np.zeros(self.last.size)  # rad, the last executed action less the one before
-        self.strained = ''  # which joint works too hard
         self._measured: Float | None = None  # since the last step
         self._refuge: Float | None = None  # where the hold leads
 
@@ -86,7 +86,7 @@ class Supervisor:
         A joint above its largest effort makes the robot hold until every joint is below ``EASED`` of its own. An
         effort that is not a number counts as none. Raises ValueError where positions are not finite or of wrong shape.
         """
-        self._measured = self._checked('the measured position', measured)
+        self._measured = self.checked('the measured position', measured)
         if efforts is None:
             return
         load = np.abs(np.asarray(efforts, np.float64)) / self.most_effort
@@ -113,8 +113,8 @@ class Supervisor:
         or not of the robot's shape, or the authority not in [0, 1]; nothing must be executed then.
         """
         try:
-            base_action = self._checked('the base action', base_action)
-            residual = self._checked('the residual', residual)
+            base_action = self.checked('the base action', base_action)
+            residual = self.checked('the residual', residual)
             share = self.share = self.ramped(authority)
         except ValueError:
             self.step[:] = 0
@@ -144,7 +144,8 @@ class Supervisor:
         self.step += executed.astype(np.float64) - self.last
         self.last = executed.copy()
 
-    def _checked(self, what: str, values: ArrayLike) -> Float:
+    def checked(self, what: str, values: ArrayLike) -> Float:
+        """``values`` as (A,) float32. Raises ValueError where they are not finite or not of the robot's shape."""
         with np.errstate(over='ignore'):
             try:
                 array = np.asarray(values, np.float32)

@@ -298,6 +298,40 @@ def test_without_a_base_it_says_so_and_fails(tmp_path: Path, base: str) -> None:
     assert 'error: ' in node.output and 'Traceback' not in node.output
 
 
+@pytest.mark.parametrize(
+    ('parameters', 'said'),
+    [
+        ({'residual_limit': -0.1}, 'parameter residual_limit is -0.1: it must lie in [0, inf]'),
+        ({'authority': 1.5}, 'parameter authority is 1.5: it must lie in [0, 1]'),
+        ({'base_successes': 50, 'base_episodes': 20}, 'base_successes is above base_episodes'),
+        ({'base': 'toy_bases:broken'}, "KeyError: 'no model'"),
+    ],
+)
+def test_what_it_cannot_be_told_is_refused_with_the_reason(tmp_path: Path, parameters: dict, said: str) -> None:
+    with isolated_domain(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHONPATH', str(Path(__file__).parent), prepend=':')
+        parameters = {'base': 'toy_bases:Hold', 'autostart': True} | parameters
+        node = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', **parameters)
+        assert node.wait() == 2
+    assert f'error: {said}' in node.output
+
+
+def test_weights_that_are_judged_are_out_of_reach_of_a_learner_of_another_run(tmp_path: Path) -> None:
+    file = tmp_path / 'actor.safetensors'
+    file.write_bytes(bytes(weights(7).data))
+    with isolated_domain(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHONPATH', str(Path(__file__).parent), prepend=':')
+        parameters = {'base': 'toy_bases:Hold', 'weights': str(file), 'autostart': True}
+        node = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', **parameters)
+        probe = Probe()
+        with nodes(node):
+            probe.until(lambda: probe.node.count_subscribers('episode') and probe.node.count_publishers('diagnostics'))
+            probe.spin(0.5)
+            assert not probe.node.count_subscribers('learner/weights')
+            assert not probe.node.count_subscribers('learner/status')
+        probe.close()
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('after', [0.1, 0.9, 1.7])
 def test_a_signal_while_it_starts_ends_it_quietly(tmp_path: Path, after: float, number: signal.Signals) -> None:

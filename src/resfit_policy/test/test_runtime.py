@@ -105,6 +105,66 @@ def test_the_last_observation_executes_nothing():
     assert record.step == 1
 
 
+@pytest.mark.parametrize('how', [{'final': True}, {'teleop': HOME}, {}])
+def test_a_base_action_that_is_none_is_refused_also_where_it_is_only_logged(how):
+    base = Counting()
+    runtime = PolicyRuntime(TASK, base)
+    runtime.begin(Arm.BASE, explore=False)
+    for count in (np.nan, np.zeros((2, 29), np.float32)):
+        base.count = count
+        with pytest.raises(ValueError, match='the base action'):
+            runtime.step(observation(), **how)
+
+
+def test_after_a_gap_of_refused_actions_it_goes_on_from_where_the_robot_is():
+    class Broken(Counting):
+        def act(self, observation):
+            return np.full_like(HOME, np.nan) if self.broken else HOME + np.float32(0.2)
+
+    base = Broken()
+    runtime, period = PolicyRuntime(TASK, base), TASK.period_ns
+    runtime.begin(Arm.BASE, explore=False)
+    base.broken = False
+    for k in range(20):
+        ahead = runtime.step(observation(), stamp=k * period).executed_action
+    assert np.abs(ahead - HOME).max() > 0.15
+    base.broken = True
+    for k in range(20, 40):  # meanwhile the streamer goes back to, and holds, the measured pose
+        with pytest.raises(ValueError, match='not finite'):
+            runtime.step(observation(), stamp=k * period)
+    base.broken = False
+    first = runtime.step(observation(), stamp=40 * period).executed_action
+    assert np.abs(first - HOME).max() <= runtime.supervisor.max_change.max() + 1e-6
+
+
+def test_after_a_takeover_without_a_step_the_base_plans_anew_and_the_residual_ramps_in():
+    supervisor = Supervisor(TASK, ramp_steps=10)
+    base = Counting()
+    runtime = PolicyRuntime(TASK, base, supervisor=supervisor)
+    runtime.set_weights(trained_actor(), Exploration(), 1)
+    runtime.begin(Arm.RESIDUAL, explore=False)
+    assert runtime.step(observation()).authority == 1.0
+    runtime.replan()
+    assert runtime.step(observation(), stamp=TASK.period_ns).authority == pytest.approx(0.1)
+    assert base.count == 1
+    assert runtime.step(observation(), stamp=2 * TASK.period_ns).authority == pytest.approx(0.2)
+    assert base.count == 2
+
+
+def test_noise_does_not_outlive_its_episode():
+    def after_takeover(before):
+        runtime = PolicyRuntime(TASK, Counting(), seed=3)
+        runtime.set_weights(trained_actor(), Exploration(std=0.5, hold=40), 1)
+        for _ in range(before):
+            runtime.begin(Arm.RESIDUAL, explore=True, episode_id=1)
+            runtime.step(observation())
+        runtime.begin(Arm.RESIDUAL, explore=True, episode_id=2)
+        runtime.step(observation(), teleop=HOME)
+        return runtime.step(observation(), stamp=TASK.period_ns).residual
+
+    assert np.array_equal(after_takeover(0), after_takeover(1))
+
+
 def test_exploration_is_held_and_repeats_with_the_episode():
     def residuals(episode_id):
         runtime = PolicyRuntime(TASK, Counting(), seed=3)

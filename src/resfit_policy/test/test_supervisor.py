@@ -343,6 +343,9 @@ def test_a_joint_that_works_too_hard_makes_the_robot_hold_until_it_has_eased() -
         seen.append(supervisor.apply([0.1], [0.0], 1.0))
     assert [item.held for item in seen] == [False, True, True, True, True, True, False]
     assert 'joint works at 102% of its largest effort' in seen[1].why.replace(task.robot.names[0], 'joint')
+    supervisor.feel([0.0], [6.0])
+    supervisor.reset([0.0])
+    assert supervisor.apply([0.1], [0.0], 1.0).held, 'an episode began, and the joint still works too hard'
     supervisor.feel([0.0], [np.nan])
     assert not supervisor.strained
 

@@ -65,3 +65,8 @@ class Fold:
     def act(self, observation: Observation) -> Float:
         now = observation.state[: self.goal.size]
         return np.clip(self.goal, now - 0.1, now + 0.1)
+
+
+def broken(task: Task) -> Hold:
+    """A factory that cannot make its base."""
+    raise KeyError('no model')
