@@ -22,7 +22,7 @@ from torch import Tensor
 from resfit_learner.config import LearnerConfig
 from resfit_learner.learner import Counters, Learner, Resumed, make_critic
 from resfit_learner.networks import EnsembleCritic
-from resfit_policy.actor import ResidualActor, unpack_actor
+from resfit_policy.actor import Exploration, ResidualActor, unpack_actor
 from resfit_policy.files import sync_folder, write_atomically
 from resfit_policy.task import ConfigError, parse_config, read_json
 
@@ -70,6 +70,17 @@ def latest_checkpoint(root: Path) -> Path | None:
     """
     whole = (path.parent for path in root.glob('*/learner.json') if path.parent.name.isdigit())
     return max(whole, default=None)
+
+
+def read_actor(folder: Path) -> tuple[ResidualActor, Exploration]:
+    """What acts by a checkpoint, and how it explores. Raises ConfigError where it is damaged."""
+    file = folder / 'actor.safetensors'
+    try:
+        return unpack_actor(file.read_bytes())[:2]
+    except OSError as error:
+        raise ConfigError(f'cannot read {file}: {error.strerror}') from None
+    except ConfigError as error:
+        raise ConfigError(f'{file}: {error}') from None
 
 
 def load_critic(folder: Path, actor: ResidualActor) -> EnsembleCritic:
@@ -120,11 +131,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     counters = Counters(**about['counters'])
     # Steps and sequence are counted anew while the log is ingested again.
     learner.counters = Counters(updates=counters.updates, version=counters.version)
-    try:
-        exploration = unpack_actor((folder / 'actor.safetensors').read_bytes())[1]
-    except OSError as error:
-        raise ConfigError(f'cannot read {folder}/actor.safetensors: {error.strerror}') from None
-    learner.resumed_from = Resumed(counters.sequence, exploration)
+    learner.resumed_from = Resumed(counters.sequence, read_actor(folder)[1])
 
 
 def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dict[str, Any]) -> None:

@@ -67,12 +67,12 @@ class Learner:
         demonstrations: Sequence[Episode],
         seed: int = 0,
         show: Show = lambda step: None,
-        resumed: bool = False,
+        resumed: ActorConfig | None = None,
     ) -> None:
         """``demonstrations`` carry the frozen base's action in ``base_action``, see ``relabel``.
 
         ``show`` hears of the updates of a warm start; ``resumed``: leave it out, a checkpoint follows that has its
-        result. Raises ConfigError where they cannot be learned from.
+        result, with an actor of this shape. Raises ConfigError where they cannot be learned from.
         """
         check_demonstrations(task, demonstrations)
         torch.set_num_threads(config.threads)

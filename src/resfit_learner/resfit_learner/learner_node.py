@@ -14,7 +14,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from resfit_learner.bc import relabel
-from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, read_actor, save_checkpoint
 from resfit_learner.config import load_config
 from resfit_learner.demonstrations import read_demonstrations
 from resfit_learner.events import Events
@@ -93,7 +93,7 @@ class LearnerNode(Node):
         recorded = read_demonstrations(task, Path(parameters.demonstrations))
         demonstrations = [relabel(episode, base, config.from_pixels(task)) for episode in recorded]
         self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
-        resumed = self.checkpoint is not None
+        resumed = read_actor(self.checkpoint)[0].config if self.checkpoint else None
         with signals_wait() as leave_if_told:
 
             def show(step: int) -> None:

@@ -30,14 +30,14 @@ def make_actor(
     task: Task,
     demonstrations: Sequence[Episode],
     show: Show = lambda step: None,
-    resumed: bool = False,
+    resumed: ActorConfig | None = None,
 ) -> ResidualActor:
     """An untrained actor whose directions, bounds and normalisers come from ``demonstrations``.
 
     These carry the base's action in ``base_action``; failures among them are left out. With ``config.warm_start``
     their correction is learned first (``show`` hears of it), and directions and bounds are of the error that it leaves
-    over. ``resumed``: everything that is learned or measured here will be replaced by a checkpoint's, and only the
-    sizes count.
+    over. ``resumed``: everything that is learned or measured here will be replaced by the checkpoint's of an actor of
+    this shape, and only the sizes count.
     Raises ConfigError where they cannot be learned from.
     """
     correction = None
@@ -54,7 +54,7 @@ def make_actor(
         _, held_out = split(demonstrations, config.held_out)
         basis, scale = error_directions(
             [episode.executed_action[: episode.length] - episode.base_action[: episode.length] for episode in held_out],
-            config, phases,
+            config, phases, resumed.latent_size if resumed else None,
         )  # fmt: skip
         centre, spread = base.mean(0), np.maximum(base.std(0), 0.02)
     else:
@@ -104,18 +104,21 @@ def widened_range(actions: Float, head_room: float, floor: float = 0.05) -> tupl
     return (low + high) / 2, np.maximum((high - low) / 2, floor) * (1 + head_room)
 
 
-def error_directions(errors: Sequence[Float], config: LearnerConfig, phases: int) -> tuple[Float, Float]:
+def error_directions(
+    errors: Sequence[Float], config: LearnerConfig, phases: int, known: int | None = None
+) -> tuple[Float, Float]:
     """Principal directions of the base's error: orthonormal bases (P, k, A) and bounds (P, k) rad, one set per phase.
 
     ``errors``: (T, A) rad of held-out episodes. A bound is ``config.bound`` standard deviations of the error in its
-    direction. Directions without any error are left out, so k may be below ``config.directions``. What a base gets
-    wrong in one phase (an arm that reaches) it need not in another (fingers that let go): with
-    ``config.phase_directions`` each has its own, otherwise all have those of the whole episode.
+    direction. Directions without any error are left out, so k may be below ``config.directions``; k is ``known`` where
+    ``errors`` are what an untrained warm start leaves. What a base gets wrong in one phase (an arm that reaches) it
+    need not in another (fingers that let go): with ``config.phase_directions`` each has its own, otherwise all have
+    those of the whole episode.
     Raises ConfigError where the base reproduces the demonstrations exactly.
     """
     whole = np.concatenate(errors)
     basis, spread = _principal(whole, config.directions)
-    kept = int((spread > LEAST_SPREAD).sum())
+    kept = int((spread > LEAST_SPREAD).sum()) if known is None else min(known, len(spread))
     if kept == 0:
         raise ConfigError('the base repeats the held-out demonstrations exactly: give demonstrations it has not seen')
     found = [(basis[:kept], spread[:kept])] * phases

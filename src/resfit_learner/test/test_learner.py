@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resfit_learner.buffer import ReplayBuffer
-from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, read_actor, save_checkpoint
 from resfit_learner.config import LearnerConfig, load_config
 from resfit_learner.learner import Learner
 from resfit_learner.losses import actor_loss, critic_loss, td_target
@@ -145,7 +145,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
     run(first, range(1, 5))
     save_checkpoint(first, tmp_path)
     # Another seed: everything must come from the checkpoint, what the warm start had learned, too.
-    second = Learner(config, TASK, DEMOS, 99, lambda step: pytest.fail('it warms up again'), resumed=True)
+    shape = read_actor(latest_checkpoint(tmp_path))[0].config
+    second = Learner(config, TASK, DEMOS, 99, lambda step: pytest.fail('it warms up again'), shape)
     load_checkpoint(second, latest_checkpoint(tmp_path))
     (_, *told), (_, *before) = (unpack_actor(item.weights(new_version=False)) for item in (second, first))
     assert told == before
@@ -156,6 +157,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, warm_start):
     run(second, range(5, 9))
     assert parameters(second).tobytes() == parameters(whole).tobytes()
     assert second.exploration == whole.exploration and whole.exploration.base_share > 0
+
+
+def test_resumed_it_corrects_in_as_many_directions_as_before(tmp_path):
+    def exact_but_for_three_joints(episode):
+        executed = episode.base_action.copy()
+        executed[:, :3] = episode.executed_action[:, :3]
+        return replace(episode, executed_action=executed)
+
+    demonstrations = [exact_but_for_three_joints(episode) for episode in DEMOS]
+    config = replace(SMALL, warm_start=100, directions=8, phase_directions=True, phase_steps=6)
+    first = Learner(config, TASK, demonstrations)
+    assert first.actor.config.latent_size < 8  # an untrained warm start errs in all
+    folder = save_checkpoint(first, tmp_path)
+    shape = read_actor(folder)[0].config
+    second = Learner(config, TASK, demonstrations, resumed=shape)
+    load_checkpoint(second, folder)
+    assert parameters(second).tobytes() == parameters(first).tobytes()
+    with pytest.raises(ConfigError, match='changed settings: directions'):
+        load_checkpoint(Learner(replace(config, directions=2), TASK, demonstrations, resumed=shape), folder)
 
 
 def test_the_same_seed_gives_the_same_run():
