@@ -101,7 +101,7 @@ class ReplayLog:
 
     def begin(self, episode_id: int) -> EpisodeWriter:
         """Open the bag of a new episode. Raises OSError."""
-        return EpisodeWriter(self.directory / f'{self.sequence + 1:06d}-{episode_id:06d}.partial')
+        return EpisodeWriter(self._partial(episode_id))
 
     def commit(self, writer: EpisodeWriter, *, episode_id: int, phase: int, steps: int, success: bool) -> Entry:
         """Make an episode part of the log. Raises OSError (disk full); the log is then as before."""
@@ -120,6 +120,7 @@ class ReplayLog:
         old = self.newest(episode_id)
         if old is None:
             raise KeyError(episode_id)
+        shutil.rmtree(self._partial(episode_id), ignore_errors=True)  # of an earlier run, killed right here
         writer = self.begin(episode_id)
         try:
             for topic, stamp, data in messages:
@@ -140,6 +141,9 @@ class ReplayLog:
         """Let go of the folder."""
         self._lock.close()
 
+    def _partial(self, episode_id: int) -> Path:
+        return self.directory / f'{self.sequence + 1:06d}-{episode_id:06d}.partial'
+
     def _append(self, writer: EpisodeWriter, episode_id: int, **values: Any) -> Entry:
         sequence = self.sequence + 1
         folder = self.directory / f'{sequence:06d}-{episode_id:06d}'
@@ -149,7 +153,11 @@ class ReplayLog:
         except OSError:
             writer.remove()
             raise
-        sync_folder(self.directory)
+        try:
+            sync_folder(self.directory)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)  # it would stand in the way of the next try
+            raise
         entry = Entry(sequence=sequence, episode_id=episode_id, folder=folder.name, **values)
         self.entries.append(entry)
         self._write_index()

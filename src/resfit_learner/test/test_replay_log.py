@@ -232,6 +232,37 @@ def test_an_index_that_could_not_be_written_is_made_whole_with_the_next_entry(tm
     assert [json.loads(line)['sequence'] for line in index.read_text().splitlines()] == [1, 2, 3]
 
 
+def test_a_correction_that_was_cut_off_by_a_kill_can_be_made_again(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    write(log.begin(1), messages(1, 6, True)[-2:])  # killed here: never committed
+    log.close()
+    again = ReplayLog(tmp_path)
+    correct(again, 1, True)
+    assert [episode.success for episode in read_log(tmp_path)] == [True] and not list(tmp_path.glob('*.partial'))
+
+
+def test_where_the_folder_cannot_be_synced_the_log_stays_as_it_was_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(5, 'Input/output error')
+
+    log = ReplayLog(tmp_path)
+    add(log, 1)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for append in (partial(add, log, 2), partial(correct, log, 1, True)):
+        with monkeypatch.context() as broken:
+            broken.setattr('resfit_learner.replay_log.sync_folder', fail)
+            with pytest.raises(OSError, match='Input/output'):
+                append()
+        assert log.sequence == 1 and sorted(path.name for path in tmp_path.iterdir()) == before
+    add(log, 2)
+    correct(log, 1, True)
+    assert [entry.sequence for entry in log.entries] == [1, 2, 3]
+    assert [episode.success for episode in read_log(tmp_path)] == [True, False]
+
+
 def test_writes_wait_for_room_in_their_order() -> None:
     said: list[str] = []
     done: list[int] = []
