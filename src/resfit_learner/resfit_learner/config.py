@@ -39,7 +39,7 @@ class LearnerConfig:
     heads: Annotated[int, Field(ge=2)] = 5  # ensemble size (10)
     subset: Count = 2  # random heads whose minimum is the target
     critic_loss: Literal['mse', 'hl_gauss'] = 'mse'  # hl_gauss: cross-entropy over ``bins`` values from 0 to 1
-    bins: Annotated[int, Field(ge=2)] = 51
+    bins: Annotated[int, Field(ge=2)] = 51  # and a few more of the same width on either side
     critic_hidden: tuple[int, ...] = (64, 64)  # (1024, 1024)
     critic_lr: Positive = 3e-4  # (1e-4)
     layer_norm: bool = True

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resfit_learner.buffer import Batch
 from resfit_learner.config import LearnerConfig
-from resfit_learner.networks import EnsembleCritic
+from resfit_learner.networks import BEYOND, EnsembleCritic
 from resfit_policy.actor import ResidualActor
 
 
@@ -66,8 +66,11 @@ def critic_loss(
 
 
 def hl_gauss(target: Tensor, bins: int, spread: float = 0.75) -> Tensor:
-    """(B,) targets in [0, 1] -> (B, bins) shares of a Gaussian of ``spread`` bins around each (HL-Gauss loss)."""
-    edges = torch.linspace(0, 1, bins + 1, device=target.device)
+    """(B,) targets in [0, 1] -> (B, bins + 2 BEYOND) shares of a Gaussian of ``spread`` bins around each (HL-Gauss).
+
+    The bins reach beyond 0 and 1: cut there, the Gaussian around a target of 0 or 1 would have its mean within.
+    """
+    edges = torch.arange(-BEYOND, bins + BEYOND + 1, device=target.device) / bins
     cumulative = torch.erf((edges - target.clamp(0, 1)[:, None]) * bins / (spread * math.sqrt(2)))
     share: Tensor = cumulative.diff() / (cumulative[:, -1:] - cumulative[:, :1])
     return share

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+BEYOND = 3  # bins of a distribution below 0, and above 1: with less, the value of a sure failure or success is cut
+
 
 class StackedLinear(nn.Module):
     """E linear layers: weights (E, in, out) and biases (E, out), a row per head."""
@@ -59,7 +61,9 @@ class EnsembleCritic(nn.Module):
         layer_norm: bool = True,
         bins: int = 1,
     ) -> None:
-        """With ``bins`` above 1 a head gives a distribution over as many values, evenly spread within [0, 1]."""
+        """With ``bins`` above 1 a head gives a distribution over as many values, evenly spread within [0, 1], and over
+        ``BEYOND`` more on either side.
+        """
         super().__init__()
         self.heads, self.bins = heads, bins
         width = input_size + latent_size
@@ -70,14 +74,14 @@ class EnsembleCritic(nn.Module):
                 self.layers.append(StackedLayerNorm(heads, size))
             self.layers.append(StackedReLU())
             width = size
-        self.layers.append(StackedLinear(heads, width, bins))
+        self.layers.append(StackedLinear(heads, width, bins + 2 * BEYOND if bins > 1 else 1))
 
     def forward(self, encoded: Tensor, latent: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         """(B, input), (B, k) -> (E, B), or a row for each of ``heads`` alone."""
         return self.values(self.outputs(encoded, latent, heads))
 
     def outputs(self, encoded: Tensor, latent: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        """The same before it becomes a value: (E, B, bins)."""
+        """The same before it becomes a value: (E, B, outputs of a head)."""
         chosen = range(self.heads) if heads is None else heads
         features = [torch.cat([encoded, latent], -1)] * len(chosen)
         for layer in self.layers:
@@ -85,10 +89,10 @@ class EnsembleCritic(nn.Module):
         return torch.stack(features)
 
     def values(self, outputs: Tensor) -> Tensor:
-        """(E, B, bins) -> (E, B)."""
+        """(E, B, outputs of a head) -> (E, B)."""
         if self.bins == 1:
             return outputs[..., 0]
-        centres = (torch.arange(self.bins, device=outputs.device) + 0.5) / self.bins
+        centres = (torch.arange(-BEYOND, self.bins + BEYOND, device=outputs.device) + 0.5) / self.bins
         return outputs.softmax(-1) @ centres
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -78,14 +79,19 @@ def test_an_absolute_action_does_not_depend_on_the_base() -> None:
 
 
 def test_hl_gauss_shares_by_hand() -> None:
-    below, middle, above = (math.erf((edge - 0.25) * 2 / (0.75 * math.sqrt(2))) for edge in (0, 0.5, 1))
-    shares = hl_gauss(torch.tensor([0.25, 0.5]), 2)
-    assert shares[0].tolist() == pytest.approx([(middle - below) / (above - below), (above - middle) / (above - below)])
-    assert shares[1].tolist() == pytest.approx([0.5, 0.5])
+    shares = hl_gauss(torch.tensor([0.25, 0.0, 1.0]), 2)  # two bins of 0.5, and three on either side
+    below = [math.erf((edge - 0.25) * 2 / (0.75 * math.sqrt(2))) for edge in np.arange(-1.5, 2.51, 0.5)]
+    by_hand = [(upper - lower) / (below[-1] - below[0]) for lower, upper in itertools.pairwise(below)]
+    assert shares[0].tolist() == pytest.approx(by_hand, abs=1e-6)
+    # Up to 1.33, 2.67, 4 standard deviations of 0.375 from its centre: halves of 81.8, 17.5 and 0.8 %.
+    half = [0.4088, 0.0874, 0.0038]
+    assert shares[1].tolist() == pytest.approx([*half[::-1], *half, 0, 0], abs=1e-4)
+    assert shares[2].tolist() == pytest.approx(shares[1].tolist()[::-1], abs=1e-6)
 
 
 def test_a_distribution_gives_back_its_value() -> None:
-    critic, targets = EnsembleCritic(2, 1, 1, (4,), bins=51), torch.tensor([0.1, 0.42, 0.9])
+    critic, targets = EnsembleCritic(2, 1, 1, (4,), bins=51), torch.tensor([0.0, 0.01, 0.1, 0.42, 0.5, 0.9, 0.99, 1.0])
+    assert critic.outputs(torch.zeros(8, 2), torch.zeros(8, 1)).shape[1:] == hl_gauss(targets, 51).shape
     assert torch.allclose(critic.values(hl_gauss(targets, 51).log()[None])[0], targets, atol=1e-3)
 
 
