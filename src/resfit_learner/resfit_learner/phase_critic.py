@@ -13,7 +13,8 @@ as chance alone could have made it (James and Stein, positive part): where nothi
 
 What came of a phase is the value of the state it led to, less the value of the state it began in. So a phase is
 not blamed for what went wrong in another one, nor for a hard start. Values are the chance of success given the state,
-by kernel regression over the episodes so far; an episode has no say in its own value (leave one out).
+by kernel regression over the episodes so far. Of its own value an episode has a say in the mean alone that all are
+regressed to, one part in n: what the kernel adds comes from the others (leave one out).
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def top(corrections: Sequence[Float], gains: Array) -> Float:
 
 
 def chance_of_success(states: Sequence[Float], success: Array) -> Array:
-    """Chance (n,) of success from each of n states (S,), as the other n - 1 episodes tell.
+    """Chance (n,) of success from each of n states (S,): the mean of all, and what the other n - 1 episodes add to it.
 
     Kernel ridge regression with a Gaussian kernel as wide as the median distance; leaving one out is in closed form.
     """
