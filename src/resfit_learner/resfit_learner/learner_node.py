@@ -31,6 +31,7 @@ from resfit_policy.task import ConfigError, load_task
 
 SLICE = 0.04  # s of updates between two looks at the messages
 FETCH = 4  # episodes per request
+PATIENCE = 60.0  # s that the next entry of the log may stay unreadable
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class LearnerNode(Node):
         self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
         self.newest = 0  # sequence number in the log
         self.asked = 0.0  # wall time of the pending request, 0: none
+        self.problem, self.stuck = '', 0.0  # why the next entry cannot be had, since this wall time
         self.last_publish = self.last_checkpoint = self.last_status = monotonic()
         self.saved_updates = self.last_updates = self.learner.counters.updates
         self.rate = 0.0
@@ -126,6 +128,8 @@ class LearnerNode(Node):
     def pull(self) -> None:
         """Ask for the next entries, one request at a time; a request without an answer is made again."""
         behind = self.learner.counters.sequence < self.newest
+        if not behind:
+            self.problem = ''
         pending = self.asked and monotonic() - self.asked < 10.0
         if behind and not pending and self.fetch.service_is_ready():
             self.asked = monotonic()
@@ -137,8 +141,11 @@ class LearnerNode(Node):
         self.asked = 0.0
         response = future.result()
         if response is None or not response.success:
-            self.get_logger().error(f'replay/fetch: {response.message if response else "no answer"}', once=True)
+            self.stuck = self.stuck if self.problem else monotonic()
+            self.problem = f'learning cannot go on: {response.message if response else "no answer"}'
+            self.get_logger().error(self.problem, throttle_duration_sec=10.0)
             return
+        self.problem = ''
         for record in response.episodes:
             if record.sequence <= self.learner.counters.sequence:
                 continue  # an answer that came after all, twice
@@ -192,6 +199,9 @@ class LearnerNode(Node):
         now, updates = monotonic(), self.learner.counters.updates
         self.rate = (updates - self.last_updates) / max(now - self.last_status, 1e-3)
         self.last_updates, self.last_status = updates, now
+        if self.problem and now - self.stuck > PATIENCE:
+            # Nothing is skipped unasked, and who waits for a learner that lives and reads no further waits for ever.
+            raise ConfigError(f'{self.problem}: put that right and start the run again')
         self.pull()
         self.publish_status()
         self.events.write(self.learner)
@@ -207,7 +217,7 @@ class LearnerNode(Node):
             'disk_free_gb': disk_free_gb(self.folder),
         }
         doing = 'reading the log again' if learner.reading_again else 'waiting for episodes'
-        return '', 'learning' if learner.owed else doing, values
+        return self.problem, 'learning' if learner.owed else doing, values
 
     def publish_status(self) -> None:
         """Say how far learning is."""

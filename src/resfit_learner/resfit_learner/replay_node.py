@@ -16,7 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 
-from resfit_learner.bags import EPISODE, REWARD, STEP, read_raw
+from resfit_learner.bags import DAMAGED, EPISODE, REWARD, STEP, read_raw
 from resfit_learner.recording import Recording
 from resfit_learner.replay_log import Entry, ReplayLog
 from resfit_learner.unwritten import Unwritten
@@ -180,8 +180,9 @@ class ReplayNode(Node):
                     )
                 )
         except ConfigError as error:
-            response.success, response.message = False, str(error)
-            return response
+            if not response.episodes:  # those before the damaged one are good
+                response.success, response.message = False, str(error)
+                return response
         response.success, response.newest_sequence = True, self.log.sequence
         return response
 
@@ -197,7 +198,7 @@ class ReplayNode(Node):
                 else:
                     recording.on_episode(deserialize_message(data, EpisodeState), stamp)
             if not recording.complete:
-                raise ConfigError(f'{self.log.path(entry)}: {recording.missing()}')
+                raise ConfigError(f'{self.log.path(entry)} {DAMAGED} ({recording.missing()})')
             steps = recording.kept_steps()
             self.remember(EpisodeRecord(episode=recording.closing, reward=recording.reward, steps=steps))
         record = self.cache[entry.episode_id]
