@@ -3,16 +3,17 @@
 from launch import LaunchDescription
 from resfit_bringup.graph import eval_graph
 from resfit_bringup.launching import describe
+from resfit_bringup.pipeline import EVALUATION_SEEDS
 from resfit_bringup.runs import LATEST, newest_actor
 
 
 def of_newest_run(given: dict[str, str]) -> dict[str, str]:
-    """Without a base: that of the newest run, and its weights."""
-    return {'base': str(LATEST.resolve() / 'base'), 'weights': given['weights'] or str(newest_actor(LATEST.resolve()))}
+    """Without a base, that of the newest run; without weights, its weights."""
+    run = LATEST.resolve()
+    return {'base': given['base'] or str(run / 'base'), 'weights': given['weights'] or str(newest_actor(run))}
 
 
 def generate_launch_description() -> LaunchDescription:
     """See ``ros2 launch resfit_bringup vega_eval.launch.py --show-args``."""
-    return describe(
-        eval_graph, {'weights': ('', "actor.safetensors of a checkpoint; empty: the newest run's")}, of_newest_run
-    )
+    weights = {'weights': ('', "actor.safetensors of a checkpoint; empty: the newest run's")}
+    return describe(eval_graph, weights, of_newest_run, EVALUATION_SEEDS)

@@ -3,13 +3,16 @@
 from launch import LaunchDescription
 from resfit_bringup.graph import train_graph
 from resfit_bringup.launching import describe
+from resfit_bringup.pipeline import TRAINING_SEEDS
 from resfit_bringup.runs import prepare_simulated
 
 
 def with_demonstrator(given: dict[str, str]) -> dict[str, str]:
-    """Without a base: demonstrations of the scripted expert, and a base trained on them (made once, a minute)."""
-    demonstrations, base = prepare_simulated(given['task'], int(given['seed']))
-    return {'demonstrations': str(demonstrations), 'base': str(base)}
+    """Without a base: demonstrations of the scripted expert, a base trained on them (made once), the job's settings."""
+    if given['base']:
+        return {}
+    prepared = prepare_simulated(given['task'], int(given['seed']), given['vision'] == 'true', given['recipe'])
+    return {name: str(path) for name, path in prepared.items() if not given[name]}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -23,4 +26,5 @@ def generate_launch_description() -> LaunchDescription:
             'learner': ('local', 'local, or remote: started on another machine, see docker/compose.yaml'),
         },
         with_demonstrator,
+        TRAINING_SEEDS,
     )

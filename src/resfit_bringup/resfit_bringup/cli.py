@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and say in one line what went wrong and what to do; exit code 0 only on success."""
     words = sys.argv[1:] if arguments is None else arguments
     args = argparse.Namespace(command='', resume=None, words=words)
+    if arguments is None:  # as a program: what ends it from outside is a Ctrl-C, after which nothing is left behind
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:  # and not ignored, as under nohup
+                signal.signal(number, signal.default_int_handler)
     try:
         parse(words, args)
         logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stderr)

@@ -155,6 +155,10 @@ def eval_graph(options: Options, *, weights: str, blind: bool = False) -> Graph:
 
     ``weights``: an actor.safetensors. ``blind``: nobody is told which of them acts.
     """
+    if not weights:
+        raise ConfigError('weights is required: the actor.safetensors of a checkpoint')
+    if blind and options.rviz:
+        raise ConfigError('rviz shows who acts, and this comparison is blind: leave it out')
     policy, reward = _policy(options, weights=weights), _reward(options, arms='alternate', blind=blind)
     return Graph(options, (*_body(options), _replay(options), policy, reward))
 

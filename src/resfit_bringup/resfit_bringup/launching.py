@@ -13,6 +13,8 @@ from launch_ros.actions import Node
 
 from launch import LaunchDescription
 from resfit_bringup.graph import CONTROLLERS, HARDWARE, Graph, Options, Process
+from resfit_bringup.job import load_job
+from resfit_bringup.pipeline import seeds
 from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY, parameters_file, refuse_others
 from resfit_bringup.runs import new_run
 from resfit_policy.task import ConfigError
@@ -38,7 +40,7 @@ ARGUMENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     'controller': ('position', 'with ros2_control: the controller that the streamer commands', tuple(CONTROLLERS)),
     'urdf': ('', "with ros2_control: the robot's URDF or xacro file; empty: Vega's", ()),
     'lockstep': ('true', 'hardware direct: as fast as it goes; false: real time', ('true', 'false')),
-    'variant': ('unseen', 'simulation: objects as demonstrated, or unseen by the base', ()),
+    'variant': ('', "simulation: objects as demonstrated, or unseen by the base; empty: as the task's job has it", ()),
     'vision': ('false', 'observe with the cameras of the task', ('true', 'false')),
     'classifier': (
         '',
@@ -65,10 +67,12 @@ def describe(
     make: Callable[..., Graph],
     extra: dict[str, tuple[str, str]],
     fill: Callable[[dict[str, str]], dict[str, str]],
+    starts: int,
 ) -> LaunchDescription:
     """A launch description of the graph that ``make(options, **extra)`` describes.
 
-    ``fill(values)`` gives the arguments that stand in where the user named no base.
+    ``fill(values)`` gives the arguments that stand in for those that the user left empty.
+    ``starts``: where the seeds of its scenes begin, so that no simulated start is both trained and evaluated on.
     """
     arguments = {**ARGUMENTS, **{name: (*about, ()) for name, about in extra.items()}}
     declared = [
@@ -81,16 +85,18 @@ def describe(
             return str(LaunchConfiguration(name).perform(context))
 
         texts = {name: given(name) for name in arguments}
-        if not texts['base']:
-            if texts['hardware'] not in ('direct', 'sim'):
-                raise ConfigError('launch argument base is required for a robot: ' + arguments['base'][1])
-            texts |= fill(texts)
+        if not texts['base'] and texts['hardware'] not in ('direct', 'sim'):
+            raise ConfigError('launch argument base is required for a robot: ' + arguments['base'][1])
+        observation = 'vision' if texts['vision'] == 'true' else 'state'
+        texts['variant'] = texts['variant'] or load_job(texts['task'], observation=observation).variant
+        texts |= fill(texts)
         texts['run_dir'] = texts['run_dir'] or str(new_run(texts['task'], int(texts['seed'])))
         values = {
             item.name: PARSERS.get(str(item.type), str)(texts[item.name])
             for item in fields(Options)
             if item.name in ARGUMENTS
         }
+        values['seed'] = seeds(starts, values['seed'], 1)[0]
         graph = make(Options(**values), **{name: texts[name] for name in extra})
         refuse_others(graph)
         return [action(process, graph.options) for process in graph.processes]

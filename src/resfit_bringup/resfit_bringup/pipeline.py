@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from resfit_learner.rollout import run_episode
 from resfit_policy.act import ActNet
 from resfit_policy.base_policy import ChunkNet, load_base, save_base
 from resfit_policy.episode_log import Arm, Episode
-from resfit_policy.files import write_atomically
+from resfit_policy.files import new_folder, write_atomically
 from resfit_policy.observation import BasePolicy
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, Task
@@ -58,11 +57,19 @@ def record_demonstrations(
     """``count`` successful expert episodes, in-process, as bags in ``folder`` (kept and reused)."""
     if folder.exists():
         return list(read_log(folder))
-    runtime, tried = PolicyRuntime(task, expert), 0
-    kept: list[Episode] = []
-    partial = folder.with_name(folder.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        with new_folder(folder) as partial:
+            return _recorded(partial, env, PolicyRuntime(task, expert), count, seed)
+    except OSError:
+        if not folder.exists():
+            raise
+        return list(read_log(folder))  # somebody else was quicker
+
+
+def _recorded(
+    folder: Path, env: gymnasium.Env[Any, Any], runtime: PolicyRuntime, count: int, seed: int
+) -> list[Episode]:
+    tried, kept = 0, list[Episode]()
     with Progress('demonstrations', count, 'episodes') as progress:
         while len(kept) < count:
             if tried >= 2 * count + 20:
@@ -79,9 +86,8 @@ def record_demonstrations(
             tried += 1
             if episode.success:
                 kept.append(episode)
-                write_episode(partial / f'{len(kept):06d}-{len(kept):06d}', episode)
+                write_episode(folder / f'{len(kept):06d}-{len(kept):06d}', episode)
                 progress.update(len(kept))
-    os.rename(partial, folder)
     return kept
 
 

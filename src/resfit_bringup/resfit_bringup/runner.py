@@ -102,7 +102,7 @@ class Runner:
             if process.essential and code == 0:
                 return False
             hopeless = code == REFUSED or self._respawns.get(process.name, 0) >= MAX_RESPAWNS
-            if process.essential or (process.respawn and hopeless):
+            if process.essential or code == REFUSED or (process.respawn and hopeless):
                 raise GraphError(self._failure(process, code))
             if process.respawn:
                 died = self._died.setdefault(process.name, time.monotonic())

@@ -6,10 +6,13 @@ import os
 import time
 from pathlib import Path
 
-from resfit_bringup.job import load_job
-from resfit_bringup.pipeline import cached_base, expert_demonstrations
+import yaml
+
+from resfit_bringup.job import digest, load_job
+from resfit_bringup.pipeline import cache_folder, cached_base, expert_demonstrations
 from resfit_learner.checkpoint import latest_checkpoint
 from resfit_learner.demonstrations import read_demonstrations
+from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError, load_task
 
 LATEST = Path('runs/latest')
@@ -42,8 +45,13 @@ def newest_actor(run_dir: Path) -> Path:
     return checkpoint / 'actor.safetensors'
 
 
-def prepare_simulated(task_name: str, seed: int) -> tuple[Path, Path]:
-    """Demonstrations of the scripted expert and a base trained on them, made once: (bags, base folder)."""
-    task, job = load_task(task_name), load_job(task_name)
+def prepare_simulated(task_name: str, seed: int, vision: bool = False, recipe: str | None = None) -> dict[str, Path]:
+    """What the task's job needs, made once: ``demonstrations`` of the expert, ``base``, ``learner_config``."""
+    job = load_job(task_name, observation='vision' if vision else 'state', recipe=recipe)
+    task = load_task(task_name).without_poses() if vision else load_task(task_name)
     demonstrations = expert_demonstrations(task, job, seed)
-    return demonstrations, cached_base(task, read_demonstrations(task, demonstrations), job, seed)
+    base = cached_base(task, read_demonstrations(task, demonstrations), job, seed)
+    settings = cache_folder() / 'learners' / f'{digest(job.learner)}.yaml'
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(settings, yaml.safe_dump(job.learner).encode())
+    return {'demonstrations': demonstrations, 'base': base, 'learner_config': settings}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ from resfit_learner.bags import read_log
 from resfit_learner.export import append_episode, write_episode
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
 from resfit_policy.episode_log import Phase
+from resfit_policy.observation import BasePolicy, Float, Observation
 from resfit_policy.task import ConfigError, load_task
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
@@ -79,6 +81,17 @@ def test_stopped_while_something_is_imported_it_ends_with_130(tmp_path: Path) ->
     )
     stopped = subprocess.run([sys.executable, '-m', 'interrupted'], cwd=tmp_path, capture_output=True, timeout=60)
     assert stopped.returncode == 130 and b'stopped' in stopped.stderr, stopped.stderr
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_it_from_outside_is_a_ctrl_c(number: signal.Signals) -> None:
+    command = [sys.executable, '-m', 'resfit_bringup.cli', 'expert', '--episodes', '100000', '--seed', '7']
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline(), 'its progress: it is at work'
+        process.send_signal(number)
+        said = process.stderr.read().decode()
+    assert process.returncode == 130 and 'resfit expert: stopped' in said and 'Traceback' not in said, said
 
 
 def test_expert_reports_success_and_steps(tmp_path: Path) -> None:
@@ -228,6 +241,29 @@ def test_a_log_goes_through_a_lerobot_dataset_to_the_bit(
         capsys, 'bag', 'from-lerobot', data, '--out', tmp_path / 'new', '--success', 'all'
     )
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob('*')) == before  # and nothing is left behind
+
+
+def test_two_that_record_the_same_demonstrations_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
+    task = load_task('woolly_ball')
+    expert, folder = make_expert('woolly_ball', 'demonstrated'), tmp_path / 'kept'
+
+    class Overtaken:
+        """An expert, while another process records the same."""
+
+        def reset(self) -> None:
+            expert.reset()
+
+        def act(self, observation: Observation) -> Float:
+            if not folder.exists():
+                record_demonstrations(folder, VegaEnv(task.name, variant='demonstrated'), task, make(), 1, 7)
+            return expert.act(observation)
+
+    def make() -> BasePolicy:
+        return make_expert('woolly_ball', 'demonstrated')
+
+    kept = record_demonstrations(folder, VegaEnv(task.name, variant='demonstrated'), task, Overtaken(), 1, 7)
+    assert [item.episode_id for item in kept] == [1] and [path.name for path in tmp_path.iterdir()] == ['kept']
+    assert kept[0].executed_action.tobytes() == next(read_log(folder)).executed_action.tobytes()
 
 
 def test_in_process_bags_hold_the_episode_to_the_bit(demonstrations: Path) -> None:

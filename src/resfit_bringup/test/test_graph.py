@@ -19,7 +19,7 @@ OURS = ('resfit_policy', 'resfit_learner', 'resfit_sim')
 
 def graphs(**options: Any) -> list[Graph]:
     made = Options(run_dir=Path('/tmp/run'), base='/tmp/base', **options)
-    return [train_graph(made, demonstrations='/tmp/demos'), eval_graph(made, weights=''), collect_graph(made)]
+    return [train_graph(made, demonstrations='/tmp/demos'), eval_graph(made, weights='/tmp/actor'), collect_graph(made)]
 
 
 @pytest.mark.parametrize('hardware', ['direct', 'mock', 'sim', 'robot'])
@@ -92,6 +92,13 @@ def test_rviz_without_a_display_is_one_clear_error(monkeypatch: pytest.MonkeyPat
         graphs(rviz=True)
     monkeypatch.setenv('WAYLAND_DISPLAY', 'wayland-0')
     assert all('rviz2' in {process.name for process in graph.processes} for graph in graphs(rviz=True))
+    with pytest.raises(ConfigError, match='this comparison is blind'):
+        eval_graph(Options(run_dir=Path('/tmp/run'), base='/tmp/base', rviz=True), weights='/tmp/actor', blind=True)
+
+
+def test_a_comparison_needs_what_is_compared() -> None:
+    with pytest.raises(ConfigError, match='weights is required'):
+        eval_graph(Options(run_dir=Path('/tmp/run'), base='/tmp/base'), weights='')
 
 
 def test_the_operators_page_shows_cameras_and_compares_with_the_base_that_was_counted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -214,6 +215,17 @@ def test_a_process_that_fails_ends_the_run_with_its_own_words(tmp_path: Path) ->
     graph = collect_graph(Options(run_dir=tmp_path, base='/nowhere'))
     with pytest.raises(GraphError, match='no base policy in /nowhere'), Runner(graph) as runner:
         runner.wait(within(120))
+
+
+def test_without_the_page_that_was_asked_for_a_run_does_not_begin(tmp_path: Path) -> None:
+    """Who opens the address would see another run's page, and stop that one."""
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        settings = tmp_path / 'port.yaml'
+        settings.write_text(f'/**/web_node: {{ros__parameters: {{port: {taken.getsockname()[1]}}}}}')
+        graph = collect(tmp_path / 'run', web=True, params_file=str(settings))
+        ended = pytest.raises(GraphError, match='web_node ended with exit code 2: no page at 127.0.0.1')
+        with ended, Runner(graph) as runner:
+            runner.wait(within(120))
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from resfit_bringup.graph import Options, collect_graph, train_graph
 from resfit_bringup.share import share_folder
+from resfit_policy.task import ConfigError
 
 FILES = ('vega_train', 'vega_eval', 'vega_collect')
 
@@ -60,4 +62,24 @@ def test_the_launch_actions_are_the_processes_of_the_graph(tmp_path: Path) -> No
     options = Options(run_dir=tmp_path, base='/tmp/base', seed=3)
     graph = train_graph(options, demonstrations='/tmp/d')
     assert len(started) == len(graph.processes)
+    reward = yaml.safe_load((tmp_path / 'log' / 'reward_node.yaml').read_text())['/**']['ros__parameters']
+    assert reward['seed'] == 310_000, 'training starts, which no evaluation has'
     assert action(collect_graph(options).processes[0], options) is not None
+
+
+def test_without_weights_an_evaluation_takes_the_newest_runs_or_says_that_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = description('vega_eval')
+    from launch.actions import OpaqueFunction
+
+    from launch import LaunchContext
+
+    monkeypatch.chdir(tmp_path)
+    context = LaunchContext()
+    for item in found.get_launch_arguments():
+        default = item.default_value[0].text if item.default_value else ''
+        context.launch_configurations[item.name] = '/tmp/base' if item.name == 'base' else default
+    opaque = next(item for item in found.entities if isinstance(item, OpaqueFunction))
+    with pytest.raises(ConfigError, match='no checkpoint in'):
+        opaque.execute(context)

@@ -85,9 +85,11 @@ class PolicyNode(LifecycleNode):
             supervisor = make_supervisor(
                 task, parameters.residual_limit or None, parameters.ramp, parameters.collision_check
             )
-            self.runtime = PolicyRuntime(task, base, parameters.seed, supervisor, parameters.pixels)
-            if parameters.weights:
-                self.runtime.set_weights(*unpack_actor(Path(parameters.weights).read_bytes()))
+            given = unpack_actor(Path(parameters.weights).read_bytes()) if parameters.weights else None
+            pixels = parameters.pixels or (given is not None and given[0].encoder is not None)
+            self.runtime = PolicyRuntime(task, base, parameters.seed, supervisor, pixels)
+            if given:
+                self.runtime.set_weights(*given)
         except (ConfigError, OSError) as error:
             return self.refuse(str(error))
         except Exception as error:  # a base of the user's own may raise anything, and rclpy would not say what

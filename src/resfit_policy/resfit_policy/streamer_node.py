@@ -153,11 +153,10 @@ class StreamerNode(LifecycleNode):
             point = JointTrajectoryPoint(positions=command.tolist())
             point.time_from_start.nanosec = self.task.tick_ns  # there when the next point comes
             self.commands.publish(JointTrajectory(joint_names=list(self.task.robot.names), points=[point]))
-            return
-        message = Float64MultiArray(data=command.tolist())
-        size = len(command)
-        message.layout.dim.append(MultiArrayDimension(label=label, size=size, stride=size))
-        self.commands.publish(message)
+        else:
+            message, size = Float64MultiArray(data=command.tolist()), len(command)
+            message.layout.dim.append(MultiArrayDimension(label=label, size=size, stride=size))
+            self.commands.publish(message)
         now = monotonic()
         self.health.saw('command')
         if self.sent:

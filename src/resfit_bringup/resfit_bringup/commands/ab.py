@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resfit_bringup import report
-from resfit_bringup.graph import HARDWARE, Options, eval_graph
+from resfit_bringup.graph import CONTROLLERS, HARDWARE, Options, eval_graph
 from resfit_bringup.pipeline import ALONE, EVALUATION_SEEDS, hash_bytes, seeds
 from resfit_bringup.progress import Progress
 from resfit_bringup.runs import LATEST, newest_actor
@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--hardware', choices=HARDWARE, default='direct', help='as of ros2 launch (default: %(default)s)'
     )
+    parser.add_argument(
+        '--controller', choices=tuple(CONTROLLERS), default='position', help='with ros2_control (default: %(default)s)'
+    )
+    parser.add_argument('--urdf', default='', help="with ros2_control: the robot's URDF or xacro (default: Vega's)")
+    parser.add_argument('--params-file', default='', help='ROS parameter YAML whose values go over the defaults')
     parser.add_argument('--vision', action='store_true', help='observe with the cameras of the task')
     add_graph_arguments(parser)
 
@@ -42,7 +47,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     weights = args.weights or newest_actor(args.run_dir)
     if not weights.is_file():
         raise ConfigError(f'{weights} does not exist: give an actor.safetensors')
-    given = graph_options(args) | {'vision': args.vision, 'hardware': args.hardware}
+    given = graph_options(args)
+    given |= {name: getattr(args, name) for name in ('vision', 'hardware', 'controller', 'urdf', 'params_file')}
     total = 2 * args.episodes
     options = Options(
         run_dir=args.out,

@@ -102,6 +102,11 @@ def stages(
                 counted[1],
             )
         curve = train_on_graph(run_dir, args.task, job, args.seed, demonstrations, base, counted, **given)
+        if not curve.steps or curve.steps[-1] < job.steps:
+            done = curve.steps[-1] if curve.steps else 0
+            raise ConfigError(f'the graph was ended after {done} of {job.steps} steps: go on with --run {run_dir}')
+        if not learned(run_dir, curve, job):
+            log.warning('the learner has not used every episode: what is evaluated is its newest checkpoint')
 
     runtime = load_policy(env, base, newest_actor(run_dir))
     comparison, base_episodes, resfit_episodes = evaluate(env, runtime, job.evaluation_episodes, args.seed)

@@ -68,9 +68,10 @@ def online(args: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / 'result.json'
+        task = '' if next(read_log(args.path)).task in task_names() else args.task
         graph = bag_eval_graph(
-            args.path, weights=str(args.weights or ''), base=args.base or '', seed=args.seed, explored=args.explored,
-            rate=args.rate, player='resfit', result=str(result),
+            args.path, task=task, weights=str(args.weights or ''), base=args.base or '', seed=args.seed,
+            explored=args.explored, rate=args.rate, player='resfit', result=str(result),
         )  # fmt: skip
         run_graph(graph, lambda: None)
         said = (graph.options.run_dir / 'log' / 'bag_eval_node.log').read_text().splitlines()
