@@ -35,17 +35,6 @@ def test_episodes_stand_over_online_steps_once_also_after_a_restart(tmp_path: Pa
     assert scalars(tmp_path / 'episodes', 'episode/length')[0] == (steps[0], episodes[0].length)
 
 
-def test_an_aborted_episode_has_no_success_and_takes_no_steps(tmp_path: Path) -> None:
-    episodes = [make_episode(number) for number in (1, 2, 3)]
-    episodes[1] = replace(episodes[1], success=False, outcome=Phase.ABORTED)
-    events = Events(tmp_path, updates=0)
-    for episode in episodes:
-        events.write_episode(episode)
-    events.close()
-    first, last = episodes[0].length, episodes[0].length + episodes[2].length
-    assert scalars(tmp_path / 'episodes', 'episode/success_last_50') == [(first, 1.0), (last, 1.0)]
-
-
 def test_metrics_beyond_the_checkpoint_that_a_learner_goes_on_from_are_hidden(tmp_path: Path) -> None:
     learner = make_learner()
     run(learner, range(1, 6))
@@ -56,3 +45,14 @@ def test_metrics_beyond_the_checkpoint_that_a_learner_goes_on_from_are_hidden(tm
         events.write(learner)
         events.close()
     assert [step for step, _ in scalars(tmp_path, 'learner/critic_loss')] == [done - 2]
+
+
+def test_an_aborted_episode_has_no_success_and_takes_no_steps(tmp_path: Path) -> None:
+    episodes = [make_episode(number) for number in (1, 2, 3)]
+    episodes[1] = replace(episodes[1], success=False, outcome=Phase.ABORTED)
+    events = Events(tmp_path, updates=0)
+    for episode in episodes:
+        events.write_episode(episode)
+    events.close()
+    first, last = episodes[0].length, episodes[0].length + episodes[2].length
+    assert scalars(tmp_path / 'episodes', 'episode/success_last_50') == [(first, 1.0), (last, 1.0)]
