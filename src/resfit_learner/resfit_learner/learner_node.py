@@ -64,6 +64,7 @@ class LearnerNode(Node):
         self.refuse_second()  # once more: another may have started while this one read its demonstrations
         self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
         self.newest = 0  # sequence number in the log
+        self.log = ''  # its folder, on the replay node's host
         self.asked = 0.0  # wall time of the pending request, 0: none
         self.problem, self.stuck = '', 0.0  # why the next entry cannot be had, since this wall time
         self.last_publish = self.last_checkpoint = self.last_status = monotonic()
@@ -120,9 +121,15 @@ class LearnerNode(Node):
             sleep(0.1)
 
     def on_replay(self, message: ReplayStatus) -> None:
-        """The log has grown."""
+        """The log has grown. One of another run is none to go on with: what was learned must not act in that one."""
         self.health.saw('replay')
-        self.newest = message.sequence
+        known = max(self.learner.counters.sequence, self.learner.resumed_from.sequence)
+        if message.directory != (self.log or message.directory) or (known and not message.sequence):
+            raise ConfigError(
+                f'the replay log in {message.directory} is not the one that {self.folder} has learned from: '
+                'end the other run, or give the learner a new folder (parameter directory)'
+            )
+        self.newest, self.log = message.sequence, message.directory
         self.pull()
 
     def pull(self) -> None:

@@ -70,3 +70,14 @@ def test_at_a_damaged_bag_learning_stops_says_why_and_goes_on_once_it_is_restore
         bag.write_bytes(whole)
         spin(node, lambda: node.learner.counters.sequence == 3)
         assert not node.state()[0]
+
+
+def test_a_learner_that_was_left_running_does_not_act_in_another_run(tmp_path: Path, node: LearnerNode) -> None:
+    log = ReplayLog(tmp_path / 'episodes')
+    add(log, 1)
+    log.close()
+    with nodes(NodeProcess(tmp_path / 'log', 'resfit_learner', 'replay_node', directory=tmp_path)):
+        spin(node, lambda: node.learner.counters.sequence == 1)
+    another = NodeProcess(tmp_path / 'log', 'resfit_learner', 'replay_node', directory=tmp_path / 'another')
+    with nodes(another), pytest.raises(ConfigError, match='another.* is not the one that .* has learned from'):
+        spin(node, lambda: False)
