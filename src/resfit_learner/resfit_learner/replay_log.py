@@ -183,13 +183,19 @@ class ReplayLog:
             entries = [Entry(**json.loads(line)) for line in lines]
         except (OSError, ValueError, TypeError):
             entries = []
-        if [entry.folder for entry in entries] == [folder.name for _, _, folder in folders]:
+        known = {entry.episode_id for entry in entries if not entry.correction}
+        whole = all(entry.episode_id in known for entry in entries)
+        if whole and [entry.folder for entry in entries] == [folder.name for _, _, folder in folders]:
             self._indexed = len(entries)
             return entries
-        entries = []
+        entries, known = [], set()
         for sequence, episode_id, folder in folders:
             try:
-                entries.append(describe(sequence, episode_id, folder))
+                entry = describe(sequence, episode_id, folder)
+                if entry.correction and episode_id not in known:
+                    raise ConfigError(f'{folder} corrects an episode that is not there')
+                known.add(episode_id)
+                entries.append(entry)
             except ConfigError as error:
                 report(f'{error}; moved aside')
                 shutil.move(folder, folder.with_name(folder.name + '.damaged'))

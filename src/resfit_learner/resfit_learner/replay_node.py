@@ -154,7 +154,11 @@ class ReplayNode(Node):
         entry, newest = self.log.find(reward.episode_id), self.log.newest(reward.episode_id)
         if entry is None or newest is None or reward.revision == 0:
             return
-        record = self.record_of(entry)
+        try:
+            record = self.record_of(entry)
+        except ConfigError as error:
+            self.get_logger().error(f'the new label of episode {reward.episode_id} is not kept: {error}')
+            return
         reward.header.stamp, reward.step = record.reward.header.stamp, record.reward.step
         reward.revision = max(reward.revision, newest.revision + 1)
         stamp = stamp_ns(reward.header.stamp)

@@ -101,6 +101,27 @@ def test_a_truncated_bag_is_one_clear_error_and_is_moved_aside(tmp_path: Path) -
     assert (tmp_path / '000001-000001.damaged').exists()
 
 
+@pytest.mark.parametrize('indexed', [False, True])
+def test_a_correction_without_its_episode_is_moved_aside(tmp_path: Path, indexed: bool) -> None:
+    log = ReplayLog(tmp_path)
+    for number in (1, 2):
+        add(log, number)
+    correct(log, 1, True)
+    log.close()
+    shutil.rmtree(tmp_path / '000001-000001')
+    index = tmp_path / 'index.json'
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text(''.join(lines[1:] if indexed else lines))  # an index of an older version agrees with the folders
+    said: list[str] = []
+    again = ReplayLog(tmp_path, said.append)
+    assert [entry.episode_id for entry in again.entries] == [2] and again.newest(1) is None
+    assert 'corrects an episode that is not there; moved aside' in said[0]
+    assert (tmp_path / '000003-000001.damaged').exists()
+    assert [json.loads(line)['episode_id'] for line in index.read_text().splitlines()] == [2]
+    add(again, 3)
+    assert [episode.episode_id for episode in read_log(tmp_path)] == [2, 3]
+
+
 def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / 'nowhere'):
         with pytest.raises(ConfigError, match='no episodes|no bag'):

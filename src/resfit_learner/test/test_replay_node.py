@@ -126,6 +126,21 @@ def test_an_episode_and_its_correction_in_one_answer_have_a_number_each(tmp_path
     assert [item.reward.success for item in answer] == [True, False, True, False]
 
 
+def test_a_label_for_a_damaged_episode_is_refused_and_the_run_goes_on(tmp_path: Path, run: Run) -> None:
+    with nodes(start(tmp_path)):
+        run.connect()
+        run.play(1, 3)
+    bag = next((tmp_path / 'run' / 'episodes' / '000001-000001').glob('*.mcap'))
+    bag.write_bytes(bag.read_bytes()[:200])
+    again = start(tmp_path)
+    with nodes(again):
+        run.connect()
+        run.reward(1, 3, True, revision=1)
+        run.probe.until(lambda: 'the new label of episode 1 is not kept' in again.output, what='the refusal')
+        run.play(2, 3)
+        assert run.status[-1].sequence == 2 and again.end() == 0
+
+
 def test_a_kill_in_mid_episode_loses_that_episode_only_and_the_log_goes_on(tmp_path: Path, run: Run) -> None:
     node = start(tmp_path)
     with nodes(node):

@@ -151,6 +151,7 @@ class RewardNode(Node):
             self.publish_state(self.get_clock().now().nanoseconds)
         assert self.log is not None
         if not self.gate.drained(self.log.sequence, self.done_since, monotonic()):
+            self.get_logger().info('waiting for the learner to use the last episodes', throttle_duration_sec=10.0)
             return
         if self.parameters.exit_when_done and monotonic() - self.done_since > 1.0:
             rclpy.try_shutdown()
