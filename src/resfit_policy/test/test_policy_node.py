@@ -332,6 +332,19 @@ def test_weights_that_are_judged_are_out_of_reach_of_a_learner_of_another_run(tm
         probe.close()
 
 
+def test_weights_with_an_encoder_of_their_own_do_without_the_features_of_the_base(tmp_path: Path) -> None:
+    config = ActorConfig(TASK.state_size, TASK.action_size, 4, (8,), encoder='cnn', cameras=2)
+    file = tmp_path / 'actor.safetensors'
+    file.write_bytes(pack_actor(ResidualActor(config), Exploration(), 1))
+    with isolated_domain(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHONPATH', str(Path(__file__).parent), prepend=':')
+        parameters = {'base': 'toy_bases:Eyes', 'weights': str(file), 'autostart': True}
+        node, probe = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', **parameters), Probe()
+        with nodes(node):
+            probe.until(lambda: probe.node.count_subscribers('episode'), what='the policy')
+        probe.close()
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('after', [0.1, 0.9, 1.7])
 def test_a_signal_while_it_starts_ends_it_quietly(tmp_path: Path, after: float, number: signal.Signals) -> None:

@@ -67,6 +67,15 @@ class Fold:
         return np.clip(self.goal, now - 0.1, now + 0.1)
 
 
+class Eyes(Hold):
+    """Has features of what it sees, as a base with cameras does."""
+
+    feature_size = 4
+
+    def features(self, observation: Observation) -> Float:
+        return np.zeros(self.feature_size, np.float32)
+
+
 def broken(task: Task) -> Hold:
     """A factory that cannot make its base."""
     raise KeyError('no model')
