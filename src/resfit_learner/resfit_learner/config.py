@@ -214,8 +214,9 @@ RECIPES: dict[str, LearnerConfig] = {
 }
 # The same with networks that a CPU can train: about nine times cheaper (benchmarks/update_speed.py).
 RECIPES['paper_small'] = replace(RECIPES['paper'], critic_hidden=(256, 256), actor_hidden=(256, 256))
-# IBRL: as rlpd, and each step takes the better of the base's action and the learned one, by Q.
-RECIPES['ibrl'] = replace(RECIPES['rlpd'], q_gate=0.0)
+# IBRL: as rlpd, and each step takes the better of the base's action and the learned one, by Q; the base alone acts
+# until there is one.
+RECIPES['ibrl'] = replace(RECIPES['rlpd'], q_gate=0.0, min_steps=2500, critic_burst=5000, critic_warmup=5000)
 
 
 def load_config(recipe: str = 'resfit_ros', path: str | Path | None = None, /, **changes: Any) -> LearnerConfig:

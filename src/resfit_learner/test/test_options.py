@@ -99,6 +99,8 @@ def test_the_gate_opens_where_the_gain_is_sure() -> None:
     learner = make_learner(q_gate=2.0)
     learner.critic = lambda encoded, latent: torch.tensor([[0.9, 0.5], [0.5, 0.3]])
     inputs = np.zeros(7, np.float32), np.zeros(2, np.float32), np.zeros(2, np.float32)
+    assert not learner.gate(*inputs), 'a critic that has learned nothing had its say'
+    learner.counters.updates = 1
     assert learner.gate(*inputs)  # gains 0.4 and 0.2: mean 0.3, std 0.141
     learner.config = replace(learner.config, q_gate=2.2)
     assert not learner.gate(*inputs)
@@ -107,6 +109,7 @@ def test_the_gate_opens_where_the_gain_is_sure() -> None:
 def test_the_gate_asks_only_of_what_the_critic_is_told() -> None:
     learner, asked = make_learner(residual='absolute', q_gate=0.0), []
     learner.critic = lambda encoded, latent: asked.append(latent) or torch.zeros(2, 2)
+    learner.counters.updates = 1
     learner.gate(np.zeros(7, np.float32), np.full(2, 100, np.float32), np.zeros(2, np.float32))
     assert asked[0][1].tolist() == [learner.config.correction_cut] * 2  # the base's action, far outside
 
