@@ -198,7 +198,7 @@ class Learner:
         return Exploration(std=std, hold=hold, limit=limit, base_share=self.trust.base_share)
 
     def gate(self, state: Float, base_action: Float, latent: Float) -> bool:
-        """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``); never before they learn."""
+        """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``) once they learn."""
         if not self.counters.updates:
             return False
         s, base = torch.from_numpy(state)[None], torch.from_numpy(base_action)[None]
