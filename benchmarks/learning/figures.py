@@ -63,7 +63,7 @@ class Run:
     def label(self) -> str:
         """Method or recipe with what was changed in it."""
         name = self.method if self.method != 'resfit' else self.recipe or OURS
-        return ' '.join([name, *(f'{key}={value}' for key, value in self.set.items())])
+        return ' '.join([name, *(f'{key}={_in_short(value)}' for key, value in self.set.items())])
 
     @property
     def name(self) -> str:
@@ -148,6 +148,11 @@ def with_beside(figure: Figure, figures: dict[str, Figure]) -> list[Run]:
     same = {(run.where, run.seed) for run in figure.runs}
     others = [run for name in figure.beside for run in figures[name].runs if (run.where, run.seed) in same]
     return list({run.name: run for run in others + figure.runs}.values())
+
+
+def _in_short(value: Any) -> str:
+    """A setting's value in a name: layers of a network as 64x64."""
+    return 'x'.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _expand(pattern: dict[str, Any]) -> Iterator[dict[str, Any]]:
