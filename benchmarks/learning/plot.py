@@ -65,8 +65,12 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
   windows is below 1 by luck alone.
 * **steps to**, **min to**: online control steps (20 in a robot second), and minutes of training by the clock, until a
   window of {WINDOW} training episodes, exploration included, first has that success; median, and smallest to largest
-  over seeds. Warm-up counts; evaluations do not. **env steps/CPU s**: per second of processor time, which other work on
-  the machine does not stretch as it does the clock; one thread each.
+  over seeds. Warm-up counts; evaluations do not, nor does the warm start, which is made before the first step: half a
+  minute to a minute of one core (`warm_start_s`, in newer results). **env steps/CPU s**: per second of processor time,
+  which other work on the machine does not stretch as it does the clock; one thread each.
+* Results were made on several machines, which presumably round otherwise: one seed's base may differ by a point or two
+  from one figure to another. On one machine the same seed gives the same run. A `-dirty` commit had changes, mostly to
+  documents and other results, that were committed afterwards.
 * In the pictures a line is the mean over seeds of success in sliding windows of {WINDOW} episodes (thin: of all
   episodes so far, before there are {WINDOW}), its band smallest to largest over seeds (of one seed: the window's Wilson
   interval), dashed the base with its Wilson interval, triangles the worst window of each seed, dots with bars the final

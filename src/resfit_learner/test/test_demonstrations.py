@@ -31,6 +31,15 @@ def with_value(value: float):
     return change
 
 
+def with_an_action_of(value: float):
+    def change(episode: Episode) -> Episode:
+        action = episode.executed_action.copy()
+        action[3, 5] = value
+        return replace(episode, executed_action=action)
+
+    return change
+
+
 def of_constant_objects(episode: Episode) -> Episode:
     return replace(episode, state=np.hstack([episode.state[:, :29], np.ones_like(episode.state[:, 29:])]))
 
@@ -83,6 +92,7 @@ def with_larger_images(episode: Episode) -> Episode:
         (failed, 'none of the demonstrations is a success'),
         (with_value(np.nan), 'not finite'),
         (with_value(np.inf), 'not finite'),
+        (with_an_action_of(np.nan), 'not finite'),
         (at_rest, 'one and the same action'),
         (of_constant_objects, 'ball, tote: the same throughout'),
         (of_a_silent_tracker, 'tote: the same throughout'),

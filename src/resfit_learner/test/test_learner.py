@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from resfit_learner.bc import BcConfig, train_base
 from resfit_learner.buffer import ReplayBuffer
 from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, read_actor, save_checkpoint
 from resfit_learner.config import LearnerConfig, load_config
@@ -185,6 +186,12 @@ def test_the_same_seed_gives_the_same_run():
         run(learner, range(1, 6))
         runs.append(parameters(learner).tobytes())
     assert runs[0] == runs[1]
+
+
+def test_the_same_seed_gives_the_same_base():
+    bases = [train_base(BcConfig(steps=20, hidden=(16,)), TASK, DEMOS, seed) for seed in (3, 3, 4)]
+    bytes_of = [b''.join(value.detach().numpy().tobytes() for value in base.parameters()) for base in bases]
+    assert bytes_of[0] == bytes_of[1] != bytes_of[2]
 
 
 def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):

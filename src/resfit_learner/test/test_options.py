@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -234,12 +234,27 @@ def build_one() -> Transitions:
 
 
 def test_the_papers_recipe_is_the_papers() -> None:
-    paper = RECIPES['paper']
-    assert (paper.heads, paper.subset, paper.n_step, paper.utd, paper.batch) == (10, 2, 3, 4.0, 256)
-    assert paper.target_noise * paper.bound == pytest.approx(0.05)  # in units of the widened range
-    assert paper.target_noise_clip * paper.bound == pytest.approx(0.3)
-    assert paper.explore_std * paper.bound == pytest.approx(0.05)
-    assert paper.warmup_noise * paper.bound == pytest.approx(0.2)
+    paper = asdict(RECIPES['paper'])
+    published = {
+        'gamma': 0.99, 'n_step': 3, 'batch': 256, 'offline_fraction': 0.5, 'utd': 4.0, 'capacity': 200_000,
+        'min_steps': 10_000, 'critic_burst': 10_000, 'critic_warmup': 10_000, 'heads': 10, 'subset': 2,
+        'critic_loss': 'mse', 'critic_hidden': (1024, 1024), 'critic_lr': 1e-4, 'layer_norm': True, 'tau': 0.005,
+        'weight_decay': 0.01, 'grad_clip': 1.0, 'actor_hidden': (1024, 1024), 'actor_lr': 1e-6, 'actor_delay': 4,
+        'residual': 'joints', 'bound': 0.2, 'state_floor': 0.1, 'zero_init': True, 'explore_hold': 1,
+        'encoder': 'vit', 'image_shift': 4,
+    }  # fmt: skip
+    assert {key: paper[key] for key in published} == published
+    added = {
+        'mc_share': 0.0, 'clamp_target': False, 'state_noise': 0.0, 'averaging': 1.0, 'caution': 0.0, 'l2': 0.0,
+        'imitation': 0.0, 'offset_rate': 0.0, 'warm_start': 0, 'phase_directions': False, 'ramp_steps': 0,
+        'q_gate': None, 'trust_episodes': 0,
+    }  # fmt: skip
+    assert {key: paper[key] for key in added} == added  # what is ours is off
+    in_range = {key: paper[key] * paper['bound'] for key in paper if 'noise' in key or key.startswith('explore_std')}
+    assert in_range == pytest.approx({  # published in units of the widened range
+        'state_noise': 0, 'target_noise': 0.05, 'target_noise_clip': 0.3, 'explore_std': 0.05, 'explore_std_end': 0.05,
+        'warmup_noise': 0.2,
+    })  # fmt: skip
 
 
 def make_ppo() -> PPO:

@@ -40,6 +40,12 @@ def test_a_success_ends_and_is_discounted():
     assert got.mc_return == pytest.approx([0.9**4, 0.9**3, 0.81, 0.9, 1.0])
 
 
+def test_what_was_executed_is_stored_and_not_base_and_residual():
+    got = build_transitions(episode(3, Phase.SUCCESS), GAMMA, 3)  # the supervisor limited it: base and residual differ
+    assert got.base_action[:3, 0] == pytest.approx([0, 1, 2])
+    assert got.action[:3, 0] == pytest.approx([0.5, 1.5, 2.5])
+
+
 def test_a_failure_ends_without_reward():
     got = build_transitions(episode(4, Phase.FAILURE), GAMMA, 3)
     assert not got.reward.any()

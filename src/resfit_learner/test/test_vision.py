@@ -103,6 +103,13 @@ def test_a_small_act_overfits_two_demonstrations(base, backbone, tmp_path):
     assert apart.abs().min() > 0.01  # the same joints: only the images tell them apart
 
 
+def test_the_same_seed_gives_the_same_act():
+    config = ActTraining(chunk=4, execute=2, keypoints=4, steps=3, batch=8)
+    bases = [train_act(config, TASK, demonstrations(), seed) for seed in (3, 3, 4)]
+    bytes_of = [b''.join(value.detach().numpy().tobytes() for value in base.parameters()) for base in bases]
+    assert bytes_of[0] == bytes_of[1] != bytes_of[2]
+
+
 def test_the_keypoints_find_what_only_the_end_of_an_episode_depends_on():
     rng = np.random.default_rng(0)
     places = rng.integers(4, 28, (40, 2))

@@ -126,8 +126,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         first_start=args.seed * 100_000 + TRAINING_SEEDS,
         show=warming,
     )
+    before = time.monotonic(), time.process_time()
     method = make_method(args.method, setup)
     prepared = time.monotonic()
+    warm_s, warm_cpu_s = (prepared - before[0], time.process_time() - before[1]) if warms else (0.0, 0.0)
     made_of = {'base': fingerprint(str(base)), 'demonstrations': digest(contents(demonstrations))}
     log = train(args, job, method, env, made_of)
     trained = time.monotonic()
@@ -139,7 +141,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     summary = report.summarise(
         task, args.seed, curve, comparison, wall_s,
         env=args.env or task.name, variant=job.variant, horizon=task.horizon, method=args.method, recipe=job.recipe,
-        training_s=round(training_s, 1), training_cpu_s=round(log.cpu, 1),
+        training_s=round(training_s, 1), training_cpu_s=round(log.cpu, 1),  # without the warm start
+        warm_start_s=round(warm_s, 1), warm_start_cpu_s=round(warm_cpu_s, 1),
         env_steps_per_s=round(method.env_steps / training_s, 1),
         reached=report.milestones(curve, seconds=log.seconds, cpu_seconds=log.cpu_seconds), evaluations=log.evaluations,
         settings=method.settings, job=asdict(job), base_choice=choice, versions=versions(),
