@@ -87,7 +87,7 @@ def main() -> None:
     parts = ['# Results of learning', HOW.strip(), '## Goals', goals(figures)]
     for figure in figures.values():
         runs = with_beside(figure, figures)
-        made = any(run.load() for run in figure.runs)
+        made = any(run.load() for run in figure.runs if run.figure == figure.name)
         drawn = made and draw(args.out / f'{figure.name}.png', figure, runs)
         parts += [f'## {figure.about}', *([f'![{figure.about}]({figure.name}.png)'] if drawn else [])]
         parts += [markdown(GROUP_HEAD, map(group_row, groups(runs))), *ratios(figure, runs)]
