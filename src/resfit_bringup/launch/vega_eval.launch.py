@@ -8,12 +8,14 @@ from resfit_bringup.runs import LATEST, newest_actor
 
 
 def of_newest_run(given: dict[str, str]) -> dict[str, str]:
-    """Without a base, that of the newest run; without weights, its weights."""
+    """Without a base: that of the newest run, and its weights. Those of one base are no good on another."""
+    if given['base']:
+        return {}
     run = LATEST.resolve()
-    return {'base': given['base'] or str(run / 'base'), 'weights': given['weights'] or str(newest_actor(run))}
+    return {'base': str(run / 'base'), 'weights': given['weights'] or str(newest_actor(run))}
 
 
 def generate_launch_description() -> LaunchDescription:
     """See ``ros2 launch resfit_bringup vega_eval.launch.py --show-args``."""
-    weights = {'weights': ('', "actor.safetensors of a checkpoint; empty: the newest run's")}
+    weights = {'weights': ('', "actor.safetensors of a checkpoint; without base, empty: the newest run's")}
     return describe(eval_graph, weights, of_newest_run, EVALUATION_SEEDS)

@@ -12,11 +12,11 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from resfit_bringup.graph import CONTROLLERS, HARDWARE, Graph, Options, Process
+from resfit_bringup.graph import CONTROLLERS, HARDWARE, Graph, Options, Process, train_graph
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import seeds
 from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY, parameters_file, refuse_others
-from resfit_bringup.runs import new_run
+from resfit_bringup.runs import new_run, point_latest
 from resfit_policy.task import ConfigError
 
 # name: (default, description, choices)
@@ -99,6 +99,8 @@ def describe(
         values['seed'] = seeds(starts, values['seed'], 1)[0]
         graph = make(Options(**values), **{name: texts[name] for name in extra})
         refuse_others(graph)
+        if make is train_graph:  # what is evaluated or collected is no run that others could go on from
+            point_latest(graph.options.run_dir)
         return [action(process, graph.options) for process in graph.processes]
 
     return LaunchDescription([*declared, OpaqueFunction(function=start)])

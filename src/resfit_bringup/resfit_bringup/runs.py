@@ -19,11 +19,10 @@ LATEST = Path('runs/latest')
 
 
 def new_run(task: str, seed: int) -> Path:
-    """A new folder in ``runs``, to which ``runs/latest`` points from now on. Raises OSError."""
+    """A new folder in ``runs``. Raises OSError."""
     name = f'{time.strftime("%Y%m%d-%H%M%S")}-{Path(task).stem}-{seed}'
     run_dir = LATEST.parent.absolute() / name
     run_dir.mkdir(parents=True)
-    point_latest(run_dir)
     return run_dir
 
 
@@ -41,7 +40,7 @@ def newest_actor(run_dir: Path) -> Path:
     """The actor in a run's newest checkpoint. Raises ConfigError where there is none."""
     checkpoint = latest_checkpoint(run_dir / 'checkpoints')
     if checkpoint is None:
-        raise ConfigError(f'no checkpoint in {run_dir}: run "resfit train" first, or give --run or --weights')
+        raise ConfigError(f'no checkpoint in {run_dir}: run "resfit train" first, or name a run or weights')
     return checkpoint / 'actor.safetensors'
 
 

@@ -67,8 +67,9 @@ def test_the_launch_actions_are_the_processes_of_the_graph(tmp_path: Path) -> No
     assert action(collect_graph(options).processes[0], options) is not None
 
 
-def test_without_weights_an_evaluation_takes_the_newest_runs_or_says_that_there_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(('base', 'said'), [('', 'no checkpoint in'), ('/tmp/base', 'weights is required')])
+def test_an_evaluation_takes_the_newest_runs_weights_on_its_own_base_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, said: str
 ) -> None:
     found = description('vega_eval')
     from launch.actions import OpaqueFunction
@@ -79,7 +80,7 @@ def test_without_weights_an_evaluation_takes_the_newest_runs_or_says_that_there_
     context = LaunchContext()
     for item in found.get_launch_arguments():
         default = item.default_value[0].text if item.default_value else ''
-        context.launch_configurations[item.name] = '/tmp/base' if item.name == 'base' else default
+        context.launch_configurations[item.name] = base if item.name == 'base' else default
     opaque = next(item for item in found.entities if isinstance(item, OpaqueFunction))
-    with pytest.raises(ConfigError, match='no checkpoint in'):
+    with pytest.raises(ConfigError, match=said):
         opaque.execute(context)
