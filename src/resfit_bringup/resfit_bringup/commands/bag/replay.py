@@ -68,7 +68,8 @@ def online(args: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / 'result.json'
-        task = '' if next(read_log(args.path)).task in task_names() else args.task
+        first = next(iter(read_log(args.path, lambda problem: None)), None)  # damaged ones are named by the node
+        task = '' if first is None or first.task in task_names() else args.task
         graph = bag_eval_graph(
             args.path, task=task, weights=str(args.weights or ''), base=args.base or '', seed=args.seed,
             explored=args.explored, rate=args.rate, player='resfit', result=str(result),
