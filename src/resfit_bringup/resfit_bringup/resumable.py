@@ -28,6 +28,7 @@ from resfit_policy.task import ConfigError
 FORMAT = 'resfit-run-2'
 EVERY = 60.0  # s between checkpoints, at least
 SHARE = 0.05  # of the time, at most, goes into writing them
+STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # but for those that are ignored, as the last is under nohup
 
 
 @dataclass
@@ -54,8 +55,8 @@ def train_resumable(
     """Advance ``method`` to at least ``steps`` online steps, from where ``file`` was left if that is there.
 
     ``identity``: the settings that decide the run; a file of other settings is refused with ConfigError.
-    ``evaluate`` is called about every ``evaluate_every`` online steps. Raises KeyboardInterrupt after Ctrl-C or
-    SIGTERM, once everything is on disk.
+    ``evaluate`` is called about every ``evaluate_every`` online steps. Raises KeyboardInterrupt after one of ``STOPS``,
+    once everything is on disk.
     """
     log, identity = Log(), json.loads(json.dumps(identity or {}))
     if file and file.exists():
@@ -87,7 +88,7 @@ def train_resumable(
 
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM only puts its number into the list; the second one interrupts at once."""
+    """The first SIGINT, SIGTERM or SIGHUP only puts its number into the list; the second one interrupts at once."""
     received: list[int] = []
 
     def receive(number: int, frame: Any) -> None:
@@ -95,7 +96,7 @@ def _stopping() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, receive) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield received
     finally:
