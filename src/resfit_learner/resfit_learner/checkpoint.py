@@ -121,6 +121,8 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     wanted = {name: value.shape for name, value in _modules(learner).items()}
     held = {name: value.shape for name, value in tensors.items() if name.partition('.')[0] in MODULES}
     wrong = [name for name in wanted | held if wanted.get(name) != held.get(name)]
+    if not wrong and about['config'].get('directions') != learner.config.directions:
+        wrong = ['actor.basis']  # made with as many as before, whatever is asked for now
     if wrong:
         changed = [key for key, value in asdict(learner.config).items() if _plain(value) != about['config'].get(key)]
         raise ConfigError(

@@ -175,8 +175,10 @@ def test_resumed_it_corrects_in_as_many_directions_as_before(tmp_path):
     second = Learner(config, TASK, demonstrations, resumed=shape)
     load_checkpoint(second, folder)
     assert parameters(second).tobytes() == parameters(first).tobytes()
-    with pytest.raises(ConfigError, match='changed settings: directions'):
-        load_checkpoint(Learner(replace(config, directions=2), TASK, demonstrations, resumed=shape), folder)
+    for directions in (2, 20):
+        other = Learner(replace(config, directions=directions), TASK, demonstrations, resumed=shape)
+        with pytest.raises(ConfigError, match='changed settings: directions'):
+            load_checkpoint(other, folder)
 
 
 def test_the_same_seed_gives_the_same_run():
