@@ -86,6 +86,8 @@ class PolicyNode(LifecycleNode):
                 task, parameters.residual_limit or None, parameters.ramp, parameters.collision_check
             )
             given = unpack_actor(Path(parameters.weights).read_bytes()) if parameters.weights else None
+            if given and given[0].encoder is not None and not parameters.vision:
+                raise ConfigError(f'the weights {parameters.weights} see images: set vision to true')
             pixels = parameters.pixels or (given is not None and given[0].encoder is not None)
             self.runtime = PolicyRuntime(task, base, parameters.seed, supervisor, pixels)
             if given:

@@ -42,11 +42,7 @@ class Parameters:
     max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit', least=0)
     max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit', least=0)
     max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait', least=0)
-    stall: float = param(
-        15.0,
-        's of wall time without a policy step until an episode is over as it is',
-        least=0,
-    )
+    stall: float = param(15.0, 's of wall time without a policy step until an episode is over as it is', least=0)
     exit_when_done: bool = param(False, 'end the process when the limits are reached')
 
 

@@ -339,7 +339,9 @@ def test_weights_with_an_encoder_of_their_own_do_without_the_features_of_the_bas
     with isolated_domain(), pytest.MonkeyPatch.context() as patch:
         patch.setenv('PYTHONPATH', str(Path(__file__).parent), prepend=':')
         parameters = {'base': 'toy_bases:Eyes', 'weights': str(file), 'autostart': True}
-        node, probe = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', **parameters), Probe()
+        blind = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', **parameters)
+        assert blind.wait() and 'see images: set vision to true' in blind.output
+        node, probe = NodeProcess(tmp_path, 'resfit_policy', 'policy_node', **parameters, vision=True), Probe()
         with nodes(node):
             probe.until(lambda: probe.node.count_subscribers('episode'), what='the policy')
         probe.close()

@@ -251,11 +251,12 @@ def test_an_episode_without_a_step_is_aborted_and_run_again_whatever_the_oracle_
 def test_a_label_counts_though_the_robot_holds_and_no_step_comes_any_more(
     tmp_path: Path, probe: Probe, stopped: bool
 ) -> None:
-    parameters = {'reset': 'operator', 'success_source': 'operator', 'stall': 60.0 if stopped else 3.0}
+    parameters = {'reset': 'operator', 'success_source': 'operator', 'stall': 60.0 if stopped else 8.0}
     node = NodeProcess(tmp_path, 'resfit_policy', 'reward_node', **parameters)
     with nodes(node):
         others = Others(probe)
         stop = probe.node.create_publisher(Bool, 'emergency_stop', LATCHED)
+        others.label(True, operator='ana')  # of no episode: the service is found now, not while the stall lasts
         state = others.begin()
         others.step(state, 0)
         others.step(state, 1)

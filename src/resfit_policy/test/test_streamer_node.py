@@ -152,6 +152,7 @@ def test_only_the_service_releases_an_emergency_stop(tmp_path: Path, probe: Prob
         probe.until(lambda: len(told) == 2, 3.0, 'the streamer to repeat the stop, for whoever starts anew')
         assert told[-1].data and not try_to_move(11)
         stop.publish(Bool(data=False))  # a button that is let go: no deliberate act
+        told.clear()
         probe.until(lambda: told and told[-1].data, 3.0, 'the streamer to say that the stop stays')
         assert not try_to_move(21)
         assert probe.call(SetBool, 'set_emergency_stop', SetBool.Request(data=False)).success
