@@ -22,20 +22,11 @@ def failed(episode: Episode) -> Episode:
     return episode.relabelled(False)
 
 
-def with_value(value: float):
+def with_value(value: float, part: str = 'state'):
     def change(episode: Episode) -> Episode:
-        state = episode.state.copy()
-        state[3, 30] = value
-        return replace(episode, state=state)
-
-    return change
-
-
-def with_an_action_of(value: float):
-    def change(episode: Episode) -> Episode:
-        action = episode.executed_action.copy()
-        action[3, 5] = value
-        return replace(episode, executed_action=action)
+        changed = getattr(episode, part).copy()
+        changed[3, 5] = value
+        return replace(episode, **{part: changed})
 
     return change
 
@@ -92,7 +83,7 @@ def with_larger_images(episode: Episode) -> Episode:
         (failed, 'none of the demonstrations is a success'),
         (with_value(np.nan), 'not finite'),
         (with_value(np.inf), 'not finite'),
-        (with_an_action_of(np.nan), 'not finite'),
+        (with_value(np.nan, 'executed_action'), 'not finite'),
         (at_rest, 'one and the same action'),
         (of_constant_objects, 'ball, tote: the same throughout'),
         (of_a_silent_tracker, 'tote: the same throughout'),
