@@ -142,8 +142,10 @@ def test_keypoints_that_rebuild_the_picture_find_what_no_action_depends_on():
         images = np.stack([picture(place, step) for step in range(len(same.images))])
         made.append(replace(same, images=images))
     config = ActTraining(chunk=4, execute=2, keypoints=8, steps=300, batch=16, lr=3e-3, foresight=0.0)
-    assert missed(train_act(config, TASK, made[:30], 0), made, places) > 3  # the places spread over 10
-    assert missed(train_act(replace(config, picture=1.0), TASK, made[:30], 0), made, places) < 1.5
+    rebuilt = missed(train_act(replace(config, picture=1.0), TASK, made[:30], 0), made, places)
+    assert rebuilt < 1.2  # the places spread over 10
+    # without it, what the keypoints started as is left: that follows the dot somewhat, and by chance
+    assert missed(train_act(config, TASK, made[:30], 0), made, places) > 2 * rebuilt
 
 
 def test_a_saved_act_is_the_same_policy(base):
