@@ -47,6 +47,7 @@ def save_checkpoint(learner: Learner, root: Path) -> Path:
         'task': learner.task.name,
         'config': asdict(learner.config),
         'counters': asdict(learner.counters),
+        'log': learner.log,
         'numpy_rng': learner.rng.bit_generator.state,
         'sha256': hashlib.sha256(data).hexdigest(),
     }
@@ -134,6 +135,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     # Steps and sequence are counted anew while the log is ingested again.
     learner.counters = Counters(updates=counters.updates, version=counters.version)
     learner.resumed_from = Resumed(counters.sequence, read_actor(folder)[1])
+    learner.log = about.get('log', '')
 
 
 def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dict[str, Any]) -> None:

@@ -105,6 +105,7 @@ class Learner:
         self.phase_critic = PhaseCritic(self.actor.config.phases, self.actor.config.latent_size, config.offset_rate)
         self.trust = Trust(config.trust_episodes)
         self.resumed_from = Resumed()
+        self.log = ''  # identity of the replay log that it learns from, '' before it is known
 
     def fill_offline(self) -> None:
         """Put the demonstrations into their buffer, as they look from where the actor starts."""

@@ -64,7 +64,8 @@ class LearnerNode(Node):
         self.refuse_second()  # once more: another may have started while this one read its demonstrations
         self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
         self.newest = 0  # sequence number in the log
-        self.log = ''  # its folder, on the replay node's host
+        self.heard = False  # of the log, and it is the one to learn from
+        self.published: tuple[int, int] | None = None  # updates and entries behind the weights that are on offer
         self.asked = 0.0  # wall time of the pending request, 0: none
         self.problem, self.stuck = '', 0.0  # why the next entry cannot be had, since this wall time
         self.last_publish = self.last_checkpoint = self.last_status = monotonic()
@@ -79,8 +80,6 @@ class LearnerNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.01, self.work, clock=steady)
         self.create_timer(1.0, self.beat, clock=steady)
-        self.publish_weights()
-        self.publish_status()
 
     def make_learner(self) -> Learner:
         """A learner from the demonstrations, or from the run folder's newest checkpoint. Raises ConfigError."""
@@ -123,13 +122,17 @@ class LearnerNode(Node):
     def on_replay(self, message: ReplayStatus) -> None:
         """The log has grown. One of another run is none to go on with: what was learned must not act in that one."""
         self.health.saw('replay')
-        known = max(self.learner.counters.sequence, self.learner.resumed_from.sequence)
-        if message.directory != (self.log or message.directory) or (known and not message.sequence):
+        learner, identity = self.learner, message.header.frame_id
+        known = max(learner.counters.sequence, learner.resumed_from.sequence)
+        if identity != (learner.log or identity) or (known and not message.sequence):
             raise ConfigError(
                 f'the replay log in {message.directory} is not the one that {self.folder} has learned from: '
                 'end the other run, or give the learner a new folder (parameter directory)'
             )
-        self.newest, self.log = message.sequence, message.directory
+        self.newest, learner.log, self.heard = message.sequence, identity, True
+        if self.published is None:  # not before it is sure in which run they are going to act
+            self.publish_weights()
+            self.publish_status()
         self.pull()
 
     def pull(self) -> None:
@@ -172,11 +175,12 @@ class LearnerNode(Node):
         while learner.owed and monotonic() < until:
             learner.update()
         now, updates = monotonic(), learner.counters.updates
-        fresh = self.published != (updates, learner.counters.sequence)
-        learning = self.published[0] != updates and now - self.last_publish > self.parameters.publish_period
-        if learning or (fresh and not learner.owed and not learner.reading_again):
-            self.publish_weights()
-            self.publish_status()
+        if self.published is not None:
+            fresh = self.published != (updates, learner.counters.sequence)
+            learning = self.published[0] != updates and now - self.last_publish > self.parameters.publish_period
+            if learning or (fresh and not learner.owed and not learner.reading_again):
+                self.publish_weights()
+                self.publish_status()
         if updates != self.saved_updates and now - self.last_checkpoint > self.parameters.checkpoint_period:
             self.save()
 
@@ -201,6 +205,11 @@ class LearnerNode(Node):
         self.health.saw('weights')
         self.last_publish, self.published = monotonic(), (counters.updates, counters.sequence)
 
+    def withdraw_weights(self) -> None:
+        """Have none on offer: latched ones would act in whatever run begins here next."""
+        self.destroy_publisher(self.weights)
+        self.weights, self.published = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED), None
+
     def beat(self) -> None:
         """Heartbeat, once a second."""
         now, updates = monotonic(), self.learner.counters.updates
@@ -209,8 +218,11 @@ class LearnerNode(Node):
         if self.problem and now - self.stuck > PATIENCE:
             # Nothing is skipped unasked, and who waits for a learner that lives and reads no further waits for ever.
             raise ConfigError(f'{self.problem}: put that right and start the run again')
+        if self.published is not None and not self.count_publishers('replay/status'):
+            self.withdraw_weights()
         self.pull()
-        self.publish_status()
+        if self.heard:
+            self.publish_status()
         self.events.write(self.learner)
 
     def state(self) -> State:

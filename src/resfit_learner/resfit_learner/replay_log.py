@@ -15,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from resfit_learner.bags import EPISODE, REWARD, EpisodeWriter, episode_folders, is_correction, read_messages
 from resfit_policy.episode_log import Phase
 from resfit_policy.files import sync_folder, write_atomically
 from resfit_policy.task import ConfigError
 
-INDEX = 'index.json'
+INDEX, IDENTITY = 'index.json', 'id'
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ReplayLog:
         except OSError:
             self._lock.close()
             raise ConfigError(f'{directory} is in use by another run: stop it, or choose another folder') from None
+        self.identity = self._load_identity()
         self.partial = sorted(path.name for path in directory.glob('*.partial'))
         for name in self.partial:
             report(f'{name} was left unfinished by an earlier run; it is kept but not used')
@@ -140,6 +142,16 @@ class ReplayLog:
     def close(self) -> None:
         """Let go of the folder."""
         self._lock.close()
+
+    def _load_identity(self) -> str:
+        """What tells this log from any other, a later one in the same folder, too. Raises ConfigError."""
+        file = self.directory / IDENTITY
+        try:
+            if not file.exists():  # a new log, or one from before there were identities
+                write_atomically(file, uuid4().hex.encode())
+            return file.read_text()
+        except OSError as error:
+            raise ConfigError(f'cannot write {file}: {error.strerror}; choose another run folder') from None
 
     def _partial(self, episode_id: int) -> Path:
         return self.directory / f'{self.sequence + 1:06d}-{episode_id:06d}.partial'

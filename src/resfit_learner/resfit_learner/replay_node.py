@@ -234,7 +234,7 @@ class ReplayNode(Node):
         message.last_episode_id = min(waiting) - 1 if waiting else self.last_id
         message.transitions = sum(entry.steps for entry in closed)
         message.bytes_free = shutil.disk_usage(self.log.directory).free
-        message.directory = str(self.log.directory)
+        message.directory, message.header.frame_id = str(self.log.directory), self.log.identity
         message.header.stamp = self.get_clock().now().to_msg()
         self.status.publish(message)
 

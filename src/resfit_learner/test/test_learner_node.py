@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from test_learner import make_learner
 from test_replay_log import add
 
 from resfit_learner import learner_node
+from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint
 from resfit_learner.learner import Learner
 from resfit_learner.learner_node import LearnerNode
 from resfit_learner.replay_log import ReplayLog
@@ -21,20 +24,36 @@ from resfit_policy.testing import NodeProcess, isolated_domain, nodes
 
 
 def made_small(node: LearnerNode) -> Learner:
-    node.checkpoint = None
-    return make_learner()
+    learner, node.checkpoint = make_learner(), latest_checkpoint(node.folder / 'checkpoints')
+    if node.checkpoint is not None:
+        load_checkpoint(learner, node.checkpoint)
+    return learner
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[LearnerNode]:
+    rclpy.init(args=['--ros-args', '-p', f'directory:={folder}'])
+    node = LearnerNode()
+    try:
+        yield node
+    finally:
+        node.lock.close()
+        node.destroy_node()
+        rclpy.shutdown()
 
 
 @pytest.fixture
-def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LearnerNode]:
+def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(LearnerNode, 'make_learner', made_small)
     monkeypatch.setattr(learner_node, 'DISCOVERY', 0.0)
     with isolated_domain():
-        rclpy.init(args=['--ros-args', '-p', f'directory:={tmp_path}'])
-        node = LearnerNode()
+        yield
+
+
+@pytest.fixture
+def node(tmp_path: Path, domain: None) -> Iterator[LearnerNode]:
+    with started(tmp_path) as node:
         yield node
-        node.destroy_node()
-        rclpy.shutdown()
 
 
 def spin(node: LearnerNode, true: Callable[[], object]) -> None:
@@ -76,8 +95,32 @@ def test_a_learner_that_was_left_running_does_not_act_in_another_run(tmp_path: P
     log = ReplayLog(tmp_path / 'episodes')
     add(log, 1)
     log.close()
-    with nodes(NodeProcess(tmp_path / 'log', 'resfit_learner', 'replay_node', directory=tmp_path)):
+    assert node.published is None, 'it does not know yet in which run its weights would act'
+    with nodes(NodeProcess(tmp_path / 'log', 'resfit_learner', 'replay_node', directory=tmp_path)) as (replay,):
         spin(node, lambda: node.learner.counters.sequence == 1)
+        assert node.published is not None
+        assert replay.end() == 0
+        spin(node, lambda: node.published is None)
     another = NodeProcess(tmp_path / 'log', 'resfit_learner', 'replay_node', directory=tmp_path / 'another')
     with nodes(another), pytest.raises(ConfigError, match='another.* is not the one that .* has learned from'):
-        spin(node, lambda: False)
+        spin(node, lambda: node.published)
+
+
+def test_a_learner_that_is_started_again_does_not_act_in_another_run_in_the_same_folder(
+    tmp_path: Path, domain: None
+) -> None:
+    def run(episodes: int, done: Callable[[LearnerNode], bool]) -> None:
+        log = ReplayLog(tmp_path / 'run' / 'episodes')
+        for number in range(log.sequence + 1, episodes + 1):
+            add(log, number)
+        log.close()
+        replay = NodeProcess(tmp_path / 'log', 'resfit_learner', 'replay_node', directory=tmp_path / 'run')
+        with nodes(replay), started(tmp_path / 'learner') as node:
+            spin(node, lambda: done(node))
+            node.save()
+
+    run(1, lambda node: node.learner.counters.sequence == 1)
+    run(2, lambda node: node.learner.counters.sequence == 2)
+    shutil.rmtree(tmp_path / 'run')
+    with pytest.raises(ConfigError, match='episodes is not the one that .*learner has learned from'):
+        run(2, lambda node: node.published is not None)

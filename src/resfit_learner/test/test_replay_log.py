@@ -63,6 +63,16 @@ def test_an_opened_again_log_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [entry.sequence for entry in again.after(0, 1)] == [1]
 
 
+def test_a_log_is_told_from_a_later_one_in_the_same_folder(tmp_path: Path) -> None:
+    log = ReplayLog(tmp_path / 'episodes')
+    log.close()
+    again = ReplayLog(tmp_path / 'episodes')
+    again.close()
+    assert again.identity == log.identity
+    shutil.rmtree(tmp_path / 'episodes')
+    assert ReplayLog(tmp_path / 'episodes').identity != log.identity
+
+
 def test_the_index_is_rebuilt_from_the_folders(tmp_path: Path) -> None:
     log = ReplayLog(tmp_path)
     add(log, 1)
