@@ -15,7 +15,7 @@ from launch import LaunchDescription
 from resfit_bringup.graph import CONTROLLERS, HARDWARE, Graph, Options, Process, train_graph
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import seeds
-from resfit_bringup.runner import MAX_RESPAWNS, RESPAWN_DELAY, parameters_file, refuse_others
+from resfit_bringup.runner import MAX_RESPAWNS, REFUSED, RESPAWN_DELAY, parameters_file, refuse_others
 from resfit_bringup.runs import new_run, point_latest
 from resfit_policy.task import ConfigError
 
@@ -113,6 +113,7 @@ def action(process: Process, options: Options) -> Any:
         common['on_exit'] = Shutdown(reason=f'{process.name} has ended')
     if process.respawn:
         common |= {'respawn': True, 'respawn_delay': RESPAWN_DELAY, 'respawn_max_retries': MAX_RESPAWNS}
+        common['on_exit'] = give_up(process.name)
     if not process.package:
         return ExecuteProcess(cmd=[process.executable, *process.arguments], **common)
     # Not a dictionary: launch_ros would give that to the node of this name alone, not to a manager's controllers.
@@ -129,3 +130,16 @@ def action(process: Process, options: Options) -> Any:
         remappings=[('/clock', 'clock')] if options.namespace else [],
         **common,
     )
+
+
+def give_up(name: str) -> Callable[[Any, Any], Any]:
+    """What ends the launch once starting a process again does not help, as ``Runner.check`` does without launch."""
+    ends = 0
+
+    def look(event: Any, context: Any) -> Any:
+        nonlocal ends
+        ends += 1
+        hopeless = event.returncode == REFUSED or ends > MAX_RESPAWNS
+        return Shutdown(reason=f'{name} has ended; it says above why') if hopeless else None
+
+    return look

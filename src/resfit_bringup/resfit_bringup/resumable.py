@@ -134,7 +134,10 @@ def _load(method: Method, file: Path, identity: dict[str, Any]) -> Log:
             tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ConfigError(f'{file}: cannot be read ({error}); remove it to start again') from None
-    method.curve = Curve(**about['curve'])
-    torch.set_rng_state(tensors.pop('global_torch_rng'))
-    method.restore(tensors, about['method'])
-    return Log(**about['log'])
+    try:
+        method.curve = Curve(**about['curve'])
+        torch.set_rng_state(tensors.pop('global_torch_rng'))
+        method.restore(tensors, about['method'])
+        return Log(**about['log'])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # the settings are the same, what they make is not
+        raise ConfigError(f'{file}: not a run of this version ({error}); choose another --out') from None

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from resfit_bringup import cli, resumable
+from resfit_learner.curve import Curve
 from resfit_learner.training import ResFiT
 
 JOB = """
@@ -84,3 +85,23 @@ def test_a_checkpoint_that_was_cut_off_is_one_clear_error(tmp_path: Path) -> Non
     (tmp_path / 'run.safetensors').write_bytes(b'\x10\0\0\0\0\0\0\0{"half')
     with pytest.raises(resumable.ConfigError, match='remove it to start again'):
         resumable._load(None, tmp_path / 'run.safetensors', {})  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_of_networks_of_another_shape_is_one_clear_error(tmp_path: Path) -> None:
+    class Other(torch.nn.Linear):
+        curve, env_steps = Curve(), 0
+
+        def restore(self, tensors: dict[str, torch.Tensor], about: dict[str, int]) -> None:
+            self.load_state_dict(tensors)
+
+        def tensors(self) -> dict[str, torch.Tensor]:
+            return self.state_dict()
+
+        def about(self) -> dict[str, int]:
+            return {}
+
+    file = tmp_path / 'run.safetensors'
+    resumable._save(Other(3, 2), resumable.Log(), file, {})  # type: ignore[arg-type]
+    with pytest.raises(resumable.ConfigError, match=r'(?s)not a run of this version .*choose another --out'):
+        resumable._load(Other(3, 4), file, {})  # type: ignore[arg-type]
+    resumable._load(Other(3, 2), file, {})  # type: ignore[arg-type]

@@ -84,3 +84,24 @@ def test_an_evaluation_takes_the_newest_runs_weights_on_its_own_base_alone(
     opaque = next(item for item in found.entities if isinstance(item, OpaqueFunction))
     with pytest.raises(ConfigError, match=said):
         opaque.execute(context)
+
+
+@pytest.mark.parametrize(('code', 'ends'), [(2, 1), (1, 6)])
+def test_a_launch_ends_where_starting_a_process_again_does_not_help(tmp_path: Path, code: int, ends: int) -> None:
+    pytest.importorskip('launch_ros', reason='ros2 launch is not part of the ROS wheels')
+    from launch.actions import ExecuteProcess
+
+    from launch import LaunchDescription, LaunchService
+    from resfit_bringup.launching import give_up
+    from resfit_bringup.runner import MAX_RESPAWNS
+
+    ran = tmp_path / 'ran'
+    process = ExecuteProcess(
+        cmd=['bash', '-c', f'echo once >> {ran}; exit {code}'], respawn=True, respawn_delay=0.05,
+        respawn_max_retries=MAX_RESPAWNS, on_exit=give_up('learner_node'),
+    )  # fmt: skip
+    other = ExecuteProcess(cmd=['sleep', '60'])  # else there would be nothing left to end
+    service = LaunchService()
+    service.include_launch_description(LaunchDescription([process, other]))
+    service.run()
+    assert len(ran.read_text().split()) == ends

@@ -128,7 +128,8 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
         changed = [key for key, value in asdict(learner.config).items() if _plain(value) != about['config'].get(key)]
         raise ConfigError(
             f'{folder} is of another architecture ({wrong[0]} and {len(wrong) - 1} more differ; changed settings: '
-            f'{", ".join(changed) or "none"}): resume with the old settings or start a new run folder'
+            f'{", ".join(changed) or "none, so another version made it"}): resume with the old settings or start a new '
+            'run folder'
         )
     restore_learner(learner, tensors, about['numpy_rng'])
     counters = Counters(**about['counters'])

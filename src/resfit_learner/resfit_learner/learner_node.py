@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -24,6 +23,7 @@ from resfit_msgs.srv import FetchEpisodes
 from resfit_policy.actor import config_hash
 from resfit_policy.base_policy import seen_by
 from resfit_policy.convert import read_episode_messages, to_array
+from resfit_policy.files import lock_folder
 from resfit_policy.health import Health, State, disk_free_gb
 from resfit_policy.remote_base import waiting_base
 from resfit_policy.ros import DISCOVERY, LATCHED, declare, param, run_node, signals_wait
@@ -58,7 +58,7 @@ class LearnerNode(Node):
         if not parameters.directory:
             raise ConfigError('parameter directory is empty: give the folder of the run')
         self.folder = Path(parameters.directory)
-        self.lock = lock_folder(self.folder)
+        self.lock = lock_folder(self.folder, '.learner.lock', 'already has a learner: stop it')
         self.refuse_second()
         self.learner = self.make_learner()
         self.refuse_second()  # once more: another may have started while this one read its demonstrations
@@ -256,21 +256,6 @@ class LearnerNode(Node):
         if self.learner.counters.updates != self.saved_updates:
             self.save()
         self.events.close()
-
-
-def lock_folder(folder: Path) -> IO[str]:
-    """Hold a run folder for one learner. Raises ConfigError when it is taken or cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / '.learner.lock', 'w')  # noqa: SIM115 (held for life)
-    except OSError as error:
-        raise ConfigError(f'cannot write to {folder}: {error.strerror}; choose another run folder') from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise ConfigError(f'{folder} already has a learner: stop it, or choose another run folder') from None
-    return lock
 
 
 def main() -> None:

@@ -7,19 +7,18 @@ renamed when it is whole and on the disk. A corrected label is an entry of its o
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 from resfit_learner.bags import EPISODE, REWARD, EpisodeWriter, episode_folders, is_correction, read_messages
 from resfit_policy.episode_log import Phase
-from resfit_policy.files import sync_folder, write_atomically
+from resfit_policy.files import lock_folder, sync_folder, write_atomically
 from resfit_policy.task import ConfigError
 
 INDEX, IDENTITY = 'index.json', 'id'
@@ -48,16 +47,7 @@ class ReplayLog:
         Raises ConfigError where the folder cannot be written or another process has it open.
         """
         self.directory = directory
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = open(directory / '.lock', 'w')  # noqa: SIM115 (held for life)
-        except OSError as error:
-            raise ConfigError(f'cannot write to {directory}: {error.strerror}; choose another run folder') from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise ConfigError(f'{directory} is in use by another run: stop it, or choose another folder') from None
+        self._lock = lock_folder(directory, '.lock', 'is in use by another run: stop it')
         self.identity = self._load_identity()
         self.partial = sorted(path.name for path in directory.glob('*.partial'))
         for name in self.partial:

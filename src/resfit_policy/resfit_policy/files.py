@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from resfit_policy.task import ConfigError
 
@@ -57,3 +59,21 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     sync_folder(folder.parent)
+
+
+def lock_folder(folder: Path, name: str, taken: str) -> IO[str]:
+    """Hold ``folder``, made where it is missing, for one process as long as the returned file is open.
+
+    Raises ConfigError where it cannot be written, or, saying ``taken``, where another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / name, 'w')  # noqa: SIM115 (held for life)
+    except OSError as error:
+        raise ConfigError(f'cannot write to {folder}: {error.strerror}; choose another run folder') from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(f'{folder} {taken}, or choose another run folder') from None
+    return lock
