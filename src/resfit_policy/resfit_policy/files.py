@@ -75,5 +75,5 @@ def lock_folder(folder: Path, name: str, taken: str) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise ConfigError(f'{folder} {taken}') from None
+        raise ConfigError(taken) from None
     return lock
