@@ -58,9 +58,8 @@ class LearnerNode(Node):
         if not parameters.directory:
             raise ConfigError('parameter directory is empty: give the folder of the run')
         self.folder = Path(parameters.directory)
-        self.lock = lock_folder(
-            self.folder, '.learner.lock', 'already has a learner: stop it, or choose another run folder'
-        )
+        taken = f'{self.folder} already has a learner: stop it, or choose another run folder'
+        self.lock = lock_folder(self.folder, '.learner.lock', taken)
         self.refuse_second()
         self.learner = self.make_learner()
         self.refuse_second()  # once more: another may have started while this one read its demonstrations

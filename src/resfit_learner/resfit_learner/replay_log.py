@@ -47,9 +47,8 @@ class ReplayLog:
         Raises ConfigError where the folder cannot be written or another process has it open.
         """
         self.directory = directory
-        self._lock = lock_folder(
-            directory, '.lock', f'{directory} is in use by another run: stop it, or choose another folder'
-        )
+        taken = f'{directory} is in use by another run: stop it, or choose another folder'
+        self._lock = lock_folder(directory, '.lock', taken)
         self.identity = self._load_identity()
         self.partial = sorted(path.name for path in directory.glob('*.partial'))
         for name in self.partial:
