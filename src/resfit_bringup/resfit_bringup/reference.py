@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 PARTS = {  # modules that make interfaces for a node
-    'resfit_policy.policy_node': ('resfit_policy.guard',),
+    'resfit_policy.policy_node': ('resfit_policy.guard', 'resfit_policy.scene'),
     'resfit_policy.reward_node': ('resfit_policy.operators',),
 }
 PACKAGES = ('resfit_policy', 'resfit_learner', 'resfit_sim')

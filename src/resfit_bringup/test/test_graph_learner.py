@@ -189,4 +189,4 @@ def refuse_second_learner(probe: Probe, tmp_path: Path, folder: Path, demonstrat
     with nodes(same, other):  # the probe goes on listening: more is said meanwhile than is kept for it
         probe.until(lambda: None not in (same.process.poll(), other.process.poll()), 120.0, 'the refusals')
     assert (same.wait(), other.wait()) == (2, 2)
-    assert 'already has a learner' in same.output and 'already publishes weights' in other.output
+    assert 'already has a learner' in same.output and 'already publishes learner/weights' in other.output

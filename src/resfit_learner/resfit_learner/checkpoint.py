@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from resfit_learner.config import LearnerConfig
 from resfit_learner.learner import Counters, Learner, Resumed, make_critic
 from resfit_learner.networks import EnsembleCritic
 from resfit_policy.actor import Exploration, ResidualActor, unpack_actor
+from resfit_policy.episode_log import Episode
 from resfit_policy.files import sync_folder, write_atomically
-from resfit_policy.task import ConfigError, parse_config, read_json
+from resfit_policy.task import ConfigError, Task, parse_config, read_json
 
 FORMAT = 'resfit-checkpoint-4'
 KEEP = 3
@@ -137,6 +139,22 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
     learner.counters = Counters(updates=counters.updates, version=counters.version)
     learner.resumed_from = Resumed(counters.sequence, read_actor(folder)[1])
     learner.log = about.get('log', '')
+
+
+def open_learner(
+    root: Path, config: LearnerConfig, task: Task, demonstrations: list[Episode], seed: int,
+    progress: Callable[[int], None],
+) -> tuple[Learner, Path | None]:  # fmt: skip
+    """A learner as the newest checkpoint in ``root`` left it, and that one; a new learner, and None, without any.
+
+    Raises ConfigError where the checkpoint is none of these settings.
+    """
+    newest = latest_checkpoint(root)
+    actor = read_actor(newest)[0].config if newest else None
+    learner = Learner(config, task, demonstrations, seed, progress, actor)
+    if newest is not None:
+        load_checkpoint(learner, newest)
+    return learner, newest
 
 
 def restore_learner(learner: Learner, tensors: dict[str, Tensor], numpy_rng: dict[str, Any]) -> None:

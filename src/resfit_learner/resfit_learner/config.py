@@ -96,6 +96,14 @@ class LearnerConfig:
 
     threads: Count = 1  # torch threads
 
+    def refuse_on_graph(self) -> None:
+        """Raises ConfigError for what the nodes cannot do."""
+        if self.q_gate is not None or self.residual == 'absolute':
+            raise ConfigError(
+                'a Q-gate needs the critic, and absolute actions are no bounded correction: such recipes run '
+                'in-process only, with "resfit experiment"; choose another one'
+            )
+
     def from_pixels(self, task: Task) -> bool:
         """The residual looks at the images of ``task`` with an encoder of its own."""
         return task.from_pixels and self.encoder != 'frozen'

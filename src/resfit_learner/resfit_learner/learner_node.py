@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from resfit_learner.bc import relabel
-from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint, read_actor, save_checkpoint
+from resfit_learner.checkpoint import open_learner, save_checkpoint
 from resfit_learner.config import load_config
 from resfit_learner.demonstrations import read_demonstrations
 from resfit_learner.events import Events
@@ -26,7 +26,7 @@ from resfit_policy.convert import read_episode_messages, to_array
 from resfit_policy.files import lock_folder
 from resfit_policy.health import Health, State, disk_free_gb
 from resfit_policy.remote_base import waiting_base
-from resfit_policy.ros import DISCOVERY, LATCHED, declare, param, run_node, signals_wait
+from resfit_policy.ros import LATCHED, declare, param, refuse_second, run_node, signals_wait
 from resfit_policy.task import ConfigError, load_task
 
 SLICE = 0.04  # s of updates between two looks at the messages
@@ -60,9 +60,9 @@ class LearnerNode(Node):
         self.folder = Path(parameters.directory)
         taken = f'{self.folder} already has a learner: stop it, or choose another run folder'
         self.lock = lock_folder(self.folder, '.learner.lock', taken)
-        self.refuse_second()
+        refuse_second(self, 'learner/weights')
         self.learner = self.make_learner()
-        self.refuse_second()  # once more: another may have started while this one read its demonstrations
+        refuse_second(self, 'learner/weights')  # one may have started while this one was made
         self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
         self.newest = 0  # sequence number in the log
         self.heard = False  # of the log, and it is the one to learn from
@@ -88,15 +88,9 @@ class LearnerNode(Node):
         task = seen_by(parameters.base, load_task(parameters.task))
         base = waiting_base(self, parameters.base, task)
         config = load_config(parameters.recipe, parameters.config or None)
-        if config.q_gate is not None or config.residual == 'absolute':
-            raise ConfigError(
-                'a Q-gate needs the critic, and absolute actions are no bounded correction: such recipes run '
-                'in-process only, with "resfit experiment"; choose another one'
-            )
+        config.refuse_on_graph()
         recorded = read_demonstrations(task, Path(parameters.demonstrations))
         demonstrations = [relabel(episode, base, config.from_pixels(task)) for episode in recorded]
-        self.checkpoint = latest_checkpoint(self.folder / 'checkpoints')
-        resumed = read_actor(self.checkpoint)[0].config if self.checkpoint else None
         with signals_wait() as leave_if_told:
 
             def show(step: int) -> None:
@@ -104,21 +98,12 @@ class LearnerNode(Node):
                 text = f'warm start: {step} updates on the demonstrations so far'  # before there are weights
                 self.get_logger().info(text, throttle_duration_sec=5.0)
 
-            learner = Learner(config, task, demonstrations, parameters.seed, show, resumed)
+            learner, self.checkpoint = open_learner(
+                self.folder / 'checkpoints', config, task, demonstrations, parameters.seed, show
+            )
         if self.checkpoint is not None:
-            load_checkpoint(learner, self.checkpoint)
             self.get_logger().info(f'goes on from {self.checkpoint}')
         return learner
-
-    def refuse_second(self) -> None:
-        """Raises ConfigError when another learner already publishes weights here."""
-        until = monotonic() + DISCOVERY
-        while monotonic() < until:
-            others = self.get_publishers_info_by_topic('learner/weights')
-            if others:
-                name = f'{others[0].node_namespace.rstrip("/")}/{others[0].node_name}'
-                raise ConfigError(f'{name} already publishes weights: stop it, or use another namespace or domain')
-            sleep(0.1)
 
     def on_replay(self, message: ReplayStatus) -> None:
         """The log has grown. One of another run is none to go on with: what was learned must not act in that one."""

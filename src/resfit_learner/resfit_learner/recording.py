@@ -49,6 +49,11 @@ class Recording:
             self._writer.remove()
         self._writer, self.problem = None, problem
 
+    def on_message(self, topic: str, message: Any, stamp: int) -> None:
+        """A message of a bag."""
+        hear = {STEP: self.on_step, REWARD: self.on_reward, EPISODE: self.on_episode}
+        hear[topic](message, stamp)
+
     def on_step(self, message: Any, stamp: int, data: bytes = b'') -> None:
         """A PolicyStep; ``data`` is its CDR form."""
         if message.step not in self.steps:

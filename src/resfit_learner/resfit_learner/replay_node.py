@@ -29,6 +29,7 @@ from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
 from resfit_policy.task import ConfigError
 
 CACHED = 16  # episodes served from memory
+KINDS = {STEP: PolicyStep, REWARD: Reward, EPISODE: EpisodeState}
 LOW_DISK = 2.0  # GB left of the log's disk, below which to warn
 
 
@@ -195,12 +196,7 @@ class ReplayNode(Node):
         if entry.episode_id not in self.cache:
             recording = Recording(entry.episode_id)
             for topic, stamp, data in read_raw(self.log.path(entry)):
-                if topic == STEP:
-                    recording.on_step(deserialize_message(data, PolicyStep), stamp)
-                elif topic == REWARD:
-                    recording.on_reward(deserialize_message(data, Reward), stamp)
-                else:
-                    recording.on_episode(deserialize_message(data, EpisodeState), stamp)
+                recording.on_message(topic, deserialize_message(data, KINDS[topic]), stamp)
             if not recording.complete:
                 raise ConfigError(f'{self.log.path(entry)} {DAMAGED} ({recording.missing()})')
             steps = recording.kept_steps()

@@ -18,6 +18,7 @@ from resfit_learner.checkpoint import latest_checkpoint, load_checkpoint
 from resfit_learner.learner import Learner
 from resfit_learner.learner_node import LearnerNode
 from resfit_learner.replay_log import ReplayLog
+from resfit_policy import ros
 from resfit_policy.ros import make_executor
 from resfit_policy.task import ConfigError
 from resfit_policy.testing import NodeProcess, isolated_domain, nodes
@@ -45,7 +46,7 @@ def started(folder: Path) -> Iterator[LearnerNode]:
 @pytest.fixture
 def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(LearnerNode, 'make_learner', made_small)
-    monkeypatch.setattr(learner_node, 'DISCOVERY', 0.0)
+    monkeypatch.setattr(ros, 'DISCOVERY', 0.0)
     with isolated_domain():
         yield
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from geometry_msgs.msg import PoseArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 
 from resfit_msgs.msg import EpisodeState, PolicyStep, PolicyWeights
 from resfit_policy import convert
@@ -27,6 +25,7 @@ from resfit_policy.remote_base import make_base
 from resfit_policy.ros import COMMAND, LATCHED, LOG, SENSOR, autostart, declare, param, run_node
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.sampler import NotReady, Sampler, match_joints
+from resfit_policy.scene import Scene
 from resfit_policy.supervisor import make_supervisor
 from resfit_policy.takeover import Takeover
 from resfit_policy.task import ConfigError, load_task
@@ -99,6 +98,7 @@ class PolicyNode(LifecycleNode):
         self.takeover = Takeover(task.robot.names, parameters.teleop_quiet)
         self.sampler = Sampler(task, round(parameters.max_age * 1e9), parameters.vision)
         self.pacer = Pacer(task.period_ns, task.tick_ns, task.horizon)
+        self.health = Health(self, self.state, ('joint_states', 'step', 'clipped', 'held', 'weights'))
         self.target = self.create_publisher(JointState, 'target', COMMAND)
         self.steps = self.create_publisher(PolicyStep, 'policy/step', LOG)
         counted = (parameters.base_successes, parameters.base_episodes) if parameters.base_episodes else None
@@ -108,13 +108,9 @@ class PolicyNode(LifecycleNode):
         self.on_guard()
         if learns:
             self.create_subscription(PolicyWeights, 'learner/weights', self.on_weights, LATCHED)
-        if task.objects:
-            self.create_subscription(PoseArray, 'object_poses', self.on_objects, SENSOR)
-        for camera in task.cameras if parameters.vision else ():
-            self.create_subscription(Image, f'{camera}/image', partial(self.on_image, camera), SENSOR)
+        self.scene = Scene(self, task, parameters.vision, self.sampler, self.health, self.try_step)
         self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
         self.create_subscription(JointState, 'teleop', self.on_teleop, COMMAND)
-        self.health = Health(self, self.state, ('joint_states', 'step', 'clipped', 'held', 'weights'))
         return TransitionCallbackReturn.SUCCESS
 
     def refuse(self, problem: str, details: str = '') -> TransitionCallbackReturn:
@@ -181,25 +177,6 @@ class PolicyNode(LifecycleNode):
         if self.takeover.active != before:
             self.runtime.replan()
             self.get_logger().info('a person has taken over' if self.takeover.active else 'handed back to the policy')
-
-    def on_objects(self, message: PoseArray) -> None:
-        """Take the objects' poses."""
-        started = time.perf_counter()
-        self.health.saw('object_poses')
-        self.sampler.put_objects(stamp_ns(message.header.stamp), convert.read_poses(message))
-        self.try_step(started)
-
-    def on_image(self, camera: str, message: Image) -> None:
-        """Take one camera's image."""
-        started = time.perf_counter()
-        self.health.saw(f'{camera}/image')
-        try:
-            image = convert.image_to_rgb(message, self.task.image_size)
-        except ValueError as error:
-            self.sampler.refuse_image(camera, str(error))
-            return
-        self.sampler.put_image(camera, stamp_ns(message.header.stamp), image)
-        self.try_step(started)
 
     def try_step(self, started: float) -> None:
         """Act if a step is due and every stream is fresh; otherwise nothing leaves this node."""

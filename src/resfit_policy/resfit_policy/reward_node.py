@@ -22,9 +22,10 @@ from resfit_policy.health import Health, State
 from resfit_policy.labels import Label, Labels, Source
 from resfit_policy.operators import STOP, Operators
 from resfit_policy.ros import EVENT, LATCHED, LOG, declare, param, run_node
-from resfit_policy.task import ConfigError, load_task
+from resfit_policy.task import load_task
 
 SOURCES = {'sim': Source.SIM, 'operator': Source.HUMAN, 'classifier': Source.CLASSIFIER}
+ARMS, RESETS = ('residual', 'base', 'alternate'), ('sim', 'operator')
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Parameters:
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
     seed: int = param(0, 'seed of the first episode; each further one adds 1')
-    arms: str = param('residual', 'who acts: residual, base, or alternate (both on every seed, interleaved)')
+    arms: str = param('residual', 'who acts: residual, base, or alternate (both on every seed)', one_of=ARMS)
     blind: bool = param(False, 'do not say who acts, so that who labels cannot know (topic episode has it, for nodes)')
     success_source: str = param(
-        'sim', 'sim: topic oracle; operator: service label; classifier: topic classifier/verdict, and label in doubt'
-    )
-    reset: str = param('sim', 'sim: service sim/reset; operator: service ready, called when the scene is set')
+        'sim', 'sim: topic oracle; operator: service label; classifier: topic classifier/verdict, and label in doubt',
+        one_of=SOURCES,
+    )  # fmt: skip
+    reset: str = param('sim', 'sim: service sim/reset; operator: service ready, once the scene is set', one_of=RESETS)
     max_episodes: int = param(0, 'stop when the log holds this many episodes; 0: no limit', least=0)
     max_steps: int = param(0, 'stop when the log holds this many executed steps; 0: no limit', least=0)
     max_backlog: int = param(0, 'wait while the learner owes more critic updates than this; 0: never wait', least=0)
@@ -52,13 +54,6 @@ class RewardNode(Node):
     def __init__(self) -> None:
         super().__init__('reward_node')
         self.parameters = parameters = declare(self, Parameters)
-        for name, allowed in (
-            ('arms', ('residual', 'base', 'alternate')),
-            ('success_source', tuple(SOURCES)),
-            ('reset', ('sim', 'operator')),
-        ):
-            if getattr(parameters, name) not in allowed:
-                raise ConfigError(f'parameter {name} must be one of {", ".join(allowed)}')
         self.task = load_task(parameters.task)
         self.source = SOURCES[parameters.success_source]
         self.machine = EpisodeMachine(needs_verdict=self.source != Source.HUMAN)

@@ -7,10 +7,11 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, field, fields
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import rclpy
@@ -42,9 +43,12 @@ ALWAYS_THERE = ('use_sim_time', 'qos_overrides', 'start_type_description_service
 T = TypeVar('T')
 
 
-def param(default: Any, description: str, least: float = -math.inf, most: float = math.inf) -> Any:
-    """A field of a node's parameter table; a number lies in [``least``, ``most``]."""
-    return field(default=default, metadata={'description': description, 'least': least, 'most': most})
+def param(
+    default: Any, description: str, least: float = -math.inf, most: float = math.inf, one_of: Iterable[str] = ()
+) -> Any:
+    """A field of a node's parameter table; a number lies in [``least``, ``most``], a text is ``one_of``."""
+    about = {'description': description, 'least': least, 'most': most, 'one_of': tuple(one_of)}
+    return field(default=default, metadata=about)
 
 
 def declare(node: Node, table: type[T]) -> T:
@@ -70,8 +74,22 @@ def declare(node: Node, table: type[T]) -> T:
         least, most = item.metadata['least'], item.metadata['most']
         if type(value) in (int, float) and not least <= value <= most:
             raise ConfigError(f'parameter {item.name} is {value}: it must lie in [{least:g}, {most:g}]')
+        one_of = item.metadata['one_of']
+        if one_of and value not in one_of:
+            raise ConfigError(f'parameter {item.name} must be one of {", ".join(one_of)}')
         values[item.name] = value
     return table(**values)
+
+
+def refuse_second(node: Node, topic: str) -> None:
+    """Raises ConfigError where another node publishes ``topic``."""
+    until = monotonic() + DISCOVERY
+    while monotonic() < until:
+        others = node.get_publishers_info_by_topic(topic)
+        if others:
+            name = f'{others[0].node_namespace.rstrip("/")}/{others[0].node_name}'
+            raise ConfigError(f'{name} already publishes {topic}: stop it, or use another namespace or domain')
+        sleep(0.1)
 
 
 def autostart(node: LifecycleNode) -> LifecycleNode:

@@ -32,7 +32,9 @@ class Parameters:
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
     lockstep: bool = param(False, 'answer every tick of a lockstep simulation instead of keeping time')
-    controller: str = param('position', 'what the controller takes: position (an array) or trajectory (points)')
+    controller: str = param(
+        'position', 'what the controller takes: position (an array) or trajectory (points)', one_of=CONTROLLERS
+    )
     commands: str = param('position_controller/commands', 'command topic of the controller')
     autostart: bool = param(False, 'configure and activate without being asked')
 
@@ -43,8 +45,6 @@ class StreamerNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__('streamer_node')
         self.parameters = declare(self, Parameters)
-        if self.parameters.controller not in CONTROLLERS:
-            raise ConfigError(f'parameter controller must be one of {", ".join(CONTROLLERS)}')
         if self.parameters.lockstep and self.parameters.controller != 'position':
             raise ConfigError('lockstep needs controller position: a trajectory cannot say which tick it answers')
         self.task = load_task(self.parameters.task)
