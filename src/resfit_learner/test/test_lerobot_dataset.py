@@ -33,14 +33,10 @@ EYES = TASK.without_poses()
 
 def seen(episode: Episode, features: int = 0) -> Episode:
     """As a task with cameras has it."""
-    random = np.random.default_rng(episode.episode_id)
-    rows = len(episode.state)
-    return replace(
-        episode,
-        state=np.ascontiguousarray(episode.state[:, :29]),
-        images=random.integers(0, 255, (rows, 2, 84, 84, 3), np.uint8),
-        features=random.normal(size=(rows, features)).astype(np.float32),
-    )
+    random, rows = np.random.default_rng(episode.episode_id), len(episode.state)
+    images = random.integers(0, 255, (rows, 2, 84, 84, 3), np.uint8)
+    drawn = random.normal(size=(rows, features)).astype(np.float32)
+    return replace(episode, state=np.ascontiguousarray(episode.state[:, :29]), images=images, features=drawn)
 
 
 def all_kinds() -> list[Episode]:
