@@ -83,6 +83,6 @@ def test_files_stay_as_short_as_contributing_says():
     said = (ROOT / 'CONTRIBUTING.md').read_text()
     nodes, files = (int(number) for number in re.findall(r'under (\d+)', said))
     lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / 'src').rglob('*.py') if path.is_file()}
-    assert sum(path.name.endswith('_node.py') for path in lengths) > 20
+    assert sum(path.match('resfit_*/*_node.py') for path in lengths) > 10
     assert [f'{path}: {length}' for path, length in lengths.items() if length >= files] == []
     assert [f'{path}: {n}' for path, n in lengths.items() if path.match('resfit_*/*_node.py') and n >= nodes] == []
