@@ -68,7 +68,7 @@ def make(todo: list[Run], jobs: int) -> int:
                 failed += report(*item)
     except KeyboardInterrupt:
         for _, process, _ in active:  # they have sessions of their own: this is the one signal they get
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a background job may ignore SIGINT, and its children with it
         for _, process, _ in active:
             process.wait()
         say('stopped; the same command goes on')
