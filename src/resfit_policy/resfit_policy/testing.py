@@ -22,9 +22,12 @@ from std_srvs.srv import Trigger
 
 DOMAINS = range(20, 100)  # higher ones share their ports with ordinary connections
 
-# A shell has what it starts in the background ignore Ctrl-C, and every process of a test would inherit that.
+# A shell has what it starts in the background ignore Ctrl-C, and nohup a hang-up; every process of a test would
+# inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextmanager
