@@ -18,7 +18,7 @@ LEARNING_RATE = 1e-3  # at the start; it falls to 0 along a cosine
 BLUR = 0.05  # of what is seen, in standard deviations
 VIEW_BLUR = 0.02  # of what the hands see: more would hide what a grasp depends on
 LEAST_SPREAD = 1e-4  # rad, of a joint's error
-SHOW_EVERY = 100  # updates
+SHOW_EVERY = 20  # updates; a signal is heard as often
 
 Show = Callable[[int], None]
 

@@ -133,7 +133,7 @@ def test_it_travels_with_the_weights_and_stays_as_it_was(method: ResFiT, setup: 
 
 def test_progress_is_shown_and_impossible_settings_are_refused(setup: Setup) -> None:
     heard: list[int] = []
-    ResFiT(replace(setup, config=replace(CONFIG, warm_start=150), show=heard.append))
-    assert heard == [100, 150]
+    ResFiT(replace(setup, config=replace(CONFIG, warm_start=50), show=heard.append))
+    assert heard == [20, 40, 50]
     with pytest.raises(ConfigError, match='absolute residual does not use'):
         load_config('rlpd', warm_start=10)
