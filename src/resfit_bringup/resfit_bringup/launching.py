@@ -109,11 +109,9 @@ def describe(
 def action(process: Process, options: Options) -> Any:
     """The launch action of one process."""
     common: dict[str, Any] = {'name': process.name, 'output': 'screen', 'additional_env': {'OMP_NUM_THREADS': '1'}}
-    if process.essential:
-        common['on_exit'] = Shutdown(reason=f'{process.name} has ended')
+    common['on_exit'] = Shutdown(reason=f'{process.name} has ended') if process.essential else give_up(process)
     if process.respawn:
         common |= {'respawn': True, 'respawn_delay': RESPAWN_DELAY, 'respawn_max_retries': MAX_RESPAWNS}
-        common['on_exit'] = give_up(process.name)
     if not process.package:
         return ExecuteProcess(cmd=[process.executable, *process.arguments], **common)
     # Not a dictionary: launch_ros would give that to the node of this name alone, not to a manager's controllers.
@@ -132,14 +130,14 @@ def action(process: Process, options: Options) -> Any:
     )
 
 
-def give_up(name: str) -> Callable[[Any, Any], Any]:
-    """What ends the launch once starting a process again does not help, as ``Runner.check`` does without launch."""
+def give_up(process: Process) -> Callable[[Any, Any], Any]:
+    """What ends the launch where a process was told something impossible or died too often, as ``Runner.check``."""
     ends = 0
 
     def look(event: Any, context: Any) -> Any:
         nonlocal ends
         ends += 1
-        hopeless = event.returncode == REFUSED or ends > MAX_RESPAWNS
-        return Shutdown(reason=f'{name} has ended; it says above why') if hopeless else None
+        hopeless = event.returncode == REFUSED or (process.respawn and ends > MAX_RESPAWNS)
+        return Shutdown(reason=f'{process.name} has ended; it says above why') if hopeless else None
 
     return look

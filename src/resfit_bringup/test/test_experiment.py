@@ -89,7 +89,7 @@ def test_a_checkpoint_that_was_cut_off_is_one_clear_error(tmp_path: Path) -> Non
 
 def test_a_checkpoint_of_networks_of_another_shape_is_one_clear_error(tmp_path: Path) -> None:
     class Other(torch.nn.Linear):
-        curve, env_steps = Curve(), 0
+        curve = Curve()
 
         def restore(self, tensors: dict[str, torch.Tensor], about: dict[str, int]) -> None:
             self.load_state_dict(tensors)

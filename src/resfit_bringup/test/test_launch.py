@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import py_compile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from resfit_bringup.graph import Options, collect_graph, train_graph
 from resfit_bringup.share import share_folder
 from resfit_policy.task import ConfigError
+from resfit_policy.testing import isolated_domain
 
 FILES = ('vega_train', 'vega_eval', 'vega_collect')
 
@@ -58,7 +60,8 @@ def test_the_launch_actions_are_the_processes_of_the_graph(tmp_path: Path) -> No
         default = item.default_value[0].text if item.default_value else ''
         context.launch_configurations[item.name] = given.get(item.name, default)
     opaque = next(item for item in found.entities if isinstance(item, OpaqueFunction))
-    started = opaque.execute(context)
+    with isolated_domain():
+        started = opaque.execute(context)
     options = Options(run_dir=tmp_path, base='/tmp/base', seed=3)
     graph = train_graph(options, demonstrations='/tmp/d')
     assert len(started) == len(graph.processes)
@@ -86,22 +89,27 @@ def test_an_evaluation_takes_the_newest_runs_weights_on_its_own_base_alone(
         opaque.execute(context)
 
 
-@pytest.mark.parametrize(('code', 'ends'), [(2, 1), (1, 6)])
-def test_a_launch_ends_where_starting_a_process_again_does_not_help(tmp_path: Path, code: int, ends: int) -> None:
+@pytest.mark.parametrize(
+    ('name', 'code', 'runs'), [('learner_node', 2, 1), ('learner_node', 1, 6), ('web_node', 2, 1), ('sim_node', 0, 1)]
+)
+def test_a_launch_ends_where_starting_a_process_again_does_not_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, runs: int
+) -> None:
     pytest.importorskip('launch_ros', reason='ros2 launch is not part of the ROS wheels')
     from launch.actions import ExecuteProcess
 
     from launch import LaunchDescription, LaunchService
-    from resfit_bringup.launching import give_up
-    from resfit_bringup.runner import MAX_RESPAWNS
+    from resfit_bringup import launching
 
+    monkeypatch.setattr(launching, 'RESPAWN_DELAY', 0.05)
+    options = Options(run_dir=tmp_path, base='/tmp/base', web=True)
+    process = train_graph(options, demonstrations='/tmp/d').named(name)
     ran = tmp_path / 'ran'
-    process = ExecuteProcess(
-        cmd=['bash', '-c', f'echo once >> {ran}; exit {code}'], respawn=True, respawn_delay=0.05,
-        respawn_max_retries=MAX_RESPAWNS, on_exit=give_up('learner_node'),
-    )  # fmt: skip
+    stand_in = replace(
+        process, package='', executable='bash', arguments=('-c', f'echo once >> {ran}; sleep 0.1; exit {code}')
+    )
     other = ExecuteProcess(cmd=['sleep', '60'])  # else there would be nothing left to end
     service = LaunchService()
-    service.include_launch_description(LaunchDescription([process, other]))
+    service.include_launch_description(LaunchDescription([launching.action(stand_in, options), other]))
     service.run()
-    assert len(ran.read_text().split()) == ends
+    assert len(ran.read_text().split()) == runs

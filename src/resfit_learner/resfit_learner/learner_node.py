@@ -26,7 +26,7 @@ from resfit_policy.convert import read_episode_messages, to_array
 from resfit_policy.files import lock_folder
 from resfit_policy.health import Health, State, disk_free_gb
 from resfit_policy.remote_base import waiting_base
-from resfit_policy.ros import LATCHED, declare, param, refuse_second, run_node, signals_wait
+from resfit_policy.ros import LATCHED, cleaner, declare, param, refuse_second, run_node, signals_wait
 from resfit_policy.task import ConfigError, load_task
 
 SLICE = 0.04  # s of updates between two looks at the messages
@@ -64,23 +64,18 @@ class LearnerNode(Node):
         self.learner = self.make_learner()
         refuse_second(self, 'learner/weights')  # one may have started while this one was made
         self.events = Events(self.folder / 'tensorboard', self.learner.counters.updates)
-        self.newest = 0  # sequence number in the log
-        self.heard = False  # of the log, and it is the one to learn from
-        self.published: tuple[int, int] | None = None  # updates and entries behind the weights that are on offer
+        self.newest, self.rate = 0, 0.0  # sequence number in the log; updates per second
         self.asked = 0.0  # wall time of the pending request, 0: none
         self.problem, self.stuck = '', 0.0  # why the next entry cannot be had, since this wall time
         self.last_publish = self.last_checkpoint = self.last_status = monotonic()
         self.saved_updates = self.last_updates = self.learner.counters.updates
-        self.rate = 0.0
 
         self.health = Health(self, self.state, ('replay', 'weights', 'checkpoint'))
-        self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
-        self.status = self.create_publisher(LearnerStatus, 'learner/status', LATCHED)
         self.fetch = self.create_client(FetchEpisodes, 'replay/fetch')
-        self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.01, self.work, clock=steady)
         self.create_timer(1.0, self.beat, clock=steady)
+        self.meet_log()
 
     def make_learner(self) -> Learner:
         """A learner from the demonstrations, or from the run folder's newest checkpoint. Raises ConfigError."""
@@ -104,6 +99,15 @@ class LearnerNode(Node):
         if self.checkpoint is not None:
             self.get_logger().info(f'goes on from {self.checkpoint}')
         return learner
+
+    def meet_log(self) -> None:
+        """Wait for a log to learn from; until then there are no weights, and no sign of life, for any run."""
+        self.heard = False
+        self.published: tuple[int, int] | None = None  # updates and entries behind the weights on offer
+        self.forget_log = cleaner(self)
+        self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
+        self.status = self.create_publisher(LearnerStatus, 'learner/status', LATCHED)
+        self.create_subscription(ReplayStatus, 'replay/status', self.on_replay, LATCHED)
 
     def on_replay(self, message: ReplayStatus) -> None:
         """The log has grown. One of another run is none to go on with: what was learned must not act in that one."""
@@ -191,11 +195,6 @@ class LearnerNode(Node):
         self.health.saw('weights')
         self.last_publish, self.published = monotonic(), (counters.updates, counters.sequence)
 
-    def withdraw_weights(self) -> None:
-        """Have none on offer: latched ones would act in whatever run begins here next."""
-        self.destroy_publisher(self.weights)
-        self.weights, self.published = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED), None
-
     def beat(self) -> None:
         """Heartbeat, once a second."""
         now, updates = monotonic(), self.learner.counters.updates
@@ -204,8 +203,9 @@ class LearnerNode(Node):
         if self.problem and now - self.stuck > PATIENCE:
             # Nothing is skipped unasked, and who waits for a learner that lives and reads no further waits for ever.
             raise ConfigError(f'{self.problem}: put that right and start the run again')
-        if self.published is not None and not self.count_publishers('replay/status'):
-            self.withdraw_weights()
+        if self.heard and not self.get_publishers_info_by_topic('replay/status'):
+            self.forget_log()  # latched weights would act in whatever run begins here next
+            self.meet_log()
         self.pull()
         if self.heard:
             self.publish_status()

@@ -22,7 +22,7 @@ from resfit_policy.guard import Guard, GuardOptions
 from resfit_policy.health import Health, State
 from resfit_policy.pacing import Pacer
 from resfit_policy.remote_base import make_base
-from resfit_policy.ros import COMMAND, LATCHED, LOG, SENSOR, autostart, declare, param, run_node
+from resfit_policy.ros import COMMAND, LATCHED, LOG, SENSOR, autostart, cleaner, declare, param, run_node
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.sampler import NotReady, Sampler, match_joints
 from resfit_policy.scene import Scene
@@ -70,6 +70,7 @@ class PolicyNode(LifecycleNode):
         self.refused_weights = 0
         self.why = self.problem = ''  # of a step; of the configuration, for autostart
         self.last_target: JointState | None = None
+        self.clean = cleaner(self)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the base policy and create the interfaces."""
@@ -136,6 +137,11 @@ class PolicyNode(LifecycleNode):
         self.destroy_subscription(self.on_episode_subscription)
         return super().on_deactivate(state)
 
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop what ``on_configure`` made."""
+        self.clean()
+        return TransitionCallbackReturn.SUCCESS
+
     def on_episode(self, message: EpisodeState) -> None:
         """Start or stop acting."""
         newcomer, self.newcomer = self.newcomer, False
@@ -200,12 +206,10 @@ class PolicyNode(LifecycleNode):
         record = replace(record, compute_ms=1e3 * (time.perf_counter() - started))
         self.health.took('compute', record.compute_ms)
         self.health.saw('step')
-        if record.flags & Flag.CLIPPED:
-            self.health.saw('clipped')
-        if record.flags & Flag.HELD:
-            self.health.saw('held')
-        if record.flags & Flag.INTERVENTION:
-            self.guard.helped = True
+        for flag, what in ((Flag.CLIPPED, 'clipped'), (Flag.HELD, 'held')):
+            if record.flags & flag:
+                self.health.saw(what)
+        self.guard.helped |= bool(record.flags & Flag.INTERVENTION)
         self.steps.publish(convert.fill_step(PolicyStep(), self.episode.episode_id, record, ages))
 
     def on_weights(self, message: PolicyWeights) -> None:

@@ -81,6 +81,26 @@ def declare(node: Node, table: type[T]) -> T:
     return table(**values)
 
 
+def cleaner(node: Node) -> Callable[[], None]:
+    """What destroys every publisher, subscription, service, client and timer that ``node`` makes from now on."""
+    kinds: dict[str, Callable[[Any], bool]] = {
+        'publishers': node.destroy_publisher,
+        'subscriptions': node.destroy_subscription,
+        'services': node.destroy_service,
+        'clients': node.destroy_client,
+        'timers': node.destroy_timer,
+    }
+    kept = {kind: list(getattr(node, kind)) for kind in kinds}
+
+    def clean() -> None:
+        for kind, destroy in kinds.items():
+            for made in list(getattr(node, kind)):
+                if not any(made is item for item in kept[kind]):
+                    destroy(made)
+
+    return clean
+
+
 def refuse_second(node: Node, topic: str) -> None:
     """Raises ConfigError where another node publishes ``topic``."""
     until = monotonic() + DISCOVERY

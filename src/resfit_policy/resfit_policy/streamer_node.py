@@ -18,7 +18,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from resfit_policy.convert import stamp_ns
 from resfit_policy.health import Health, State
-from resfit_policy.ros import COMMAND, LATCHED, SENSOR, autostart, declare, param, run_node
+from resfit_policy.ros import COMMAND, LATCHED, SENSOR, autostart, cleaner, declare, param, run_node
 from resfit_policy.streamer import Positions
 from resfit_policy.streaming import Streamer
 from resfit_policy.task import ConfigError, load_task
@@ -52,6 +52,7 @@ class StreamerNode(LifecycleNode):
         self.active = False
         self.sent = 0.0  # wall time of the last command
         self.health = Health(self, self.state, ('joint_states', 'target', 'command'))
+        self.clean = cleaner(self)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Create the interfaces."""
@@ -60,17 +61,14 @@ class StreamerNode(LifecycleNode):
             self.commands = self.create_publisher(JointTrajectory, self.parameters.commands, COMMAND)
         else:
             self.commands = self.create_publisher(Float64MultiArray, self.parameters.commands, COMMAND)
-        self.resources = [
-            self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR),
-            self.create_subscription(JointState, 'target', self.on_target, COMMAND),
-        ]
+        self.create_subscription(JointState, 'joint_states', self.on_joints, SENSOR)
+        self.create_subscription(JointState, 'target', self.on_target, COMMAND)
         self.stop = self.create_publisher(Bool, 'emergency_stop', LATCHED)
-        self.resources.append(self.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED))
-        self.stopping = self.create_service(SetBool, 'set_emergency_stop', self.on_set_stop)
-        self.timers_made = []
+        self.create_subscription(Bool, 'emergency_stop', self.on_stop, LATCHED)
+        self.create_service(SetBool, 'set_emergency_stop', self.on_set_stop)
         if not self.parameters.lockstep:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self.timers_made.append(self.create_timer(self.task.tick_ns * 1e-9, self.on_tick, clock=steady))
+            self.create_timer(self.task.tick_ns * 1e-9, self.on_tick, clock=steady)
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -89,13 +87,7 @@ class StreamerNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Drop what ``on_configure`` made."""
-        for timer in self.timers_made:
-            self.destroy_timer(timer)
-        for subscription in self.resources:
-            self.destroy_subscription(subscription)
-        self.destroy_service(self.stopping)
-        self.destroy_publisher(self.stop)
-        self.destroy_publisher(self.commands)
+        self.clean()
         return TransitionCallbackReturn.SUCCESS
 
     def on_joints(self, message: JointState) -> None:
