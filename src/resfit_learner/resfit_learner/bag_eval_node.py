@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -110,6 +111,7 @@ class BagEvalNode(Node):
         self.get_logger().info(self.played.summary())
         if self.parameters.result:
             write_atomically(Path(self.parameters.result), json.dumps(self.played.as_dict(), indent=2).encode())
+        self.now.wait_for_all_acked(Duration(seconds=LAST))  # who records it gets the last steps, too
 
 
 def main() -> None:
