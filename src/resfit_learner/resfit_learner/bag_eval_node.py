@@ -25,7 +25,8 @@ from resfit_policy.health import Health, State
 from resfit_policy.ros import COMMAND, PLAYED, declare, param, run_node
 from resfit_policy.task import ConfigError, load_task
 
-QUIET, LAST = 0.3, 4.0  # s without a message after which there is no more, and at most, at the end
+QUIET, LAST = 0.3, 3.5  # s without a message after which there is no more, and at most, at the end
+ARRIVE = 1.0  # s that what was published has to arrive; with LAST less than the 5 s that launch has patience
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class BagEvalNode(Node):
         self.get_logger().info(self.played.summary())
         if self.parameters.result:
             write_atomically(Path(self.parameters.result), json.dumps(self.played.as_dict(), indent=2).encode())
-        self.now.wait_for_all_acked(Duration(seconds=LAST))  # who records it gets the last steps, too
+        self.now.wait_for_all_acked(Duration(seconds=ARRIVE))  # who records it gets the last steps, too
 
 
 def main() -> None:

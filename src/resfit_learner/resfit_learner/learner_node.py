@@ -102,7 +102,6 @@ class LearnerNode(Node):
 
     def meet_log(self) -> None:
         """Wait for a log to learn from; until then there are no weights, and no sign of life, for any run."""
-        self.heard = False
         self.published: tuple[int, int] | None = None  # updates and entries behind the weights on offer
         self.forget_log = cleaner(self)
         self.weights = self.create_publisher(PolicyWeights, 'learner/weights', LATCHED)
@@ -119,7 +118,7 @@ class LearnerNode(Node):
                 f'the replay log in {message.directory} is not the one that {self.folder} has learned from: '
                 'end the other run, or give the learner a new folder (parameter directory)'
             )
-        self.newest, learner.log, self.heard = message.sequence, identity, True
+        self.newest, learner.log = message.sequence, identity
         if self.published is None:  # not before it is sure in which run they are going to act
             self.publish_weights()
             self.publish_status()
@@ -203,11 +202,11 @@ class LearnerNode(Node):
         if self.problem and now - self.stuck > PATIENCE:
             # Nothing is skipped unasked, and who waits for a learner that lives and reads no further waits for ever.
             raise ConfigError(f'{self.problem}: put that right and start the run again')
-        if self.heard and not self.get_publishers_info_by_topic('replay/status'):
+        if self.published is not None and not self.get_publishers_info_by_topic('replay/status'):
             self.forget_log()  # latched weights would act in whatever run begins here next
             self.meet_log()
         self.pull()
-        if self.heard:
+        if self.published is not None:
             self.publish_status()
         self.events.write(self.learner)
 

@@ -34,7 +34,7 @@ class Parameters:
 
     task: str = param('woolly_ball', 'task name, or path of a task YAML')
     seed: int = param(0, 'seed of the first episode; each further one adds 1')
-    arms: str = param('residual', 'who acts: residual, base, or alternate (both on every seed)', one_of=ARMS)
+    arms: str = param('residual', 'who acts: residual, base, or alternate (both on every seed, in turn)', one_of=ARMS)
     blind: bool = param(False, 'do not say who acts, so that who labels cannot know (topic episode has it, for nodes)')
     success_source: str = param(
         'sim', 'sim: topic oracle; operator: service label; classifier: topic classifier/verdict, and label in doubt',
