@@ -145,7 +145,7 @@ def test_keypoints_that_rebuild_the_picture_find_what_no_action_depends_on():
     rebuilt = missed(train_act(replace(config, picture=1.0), TASK, made[:30], 0), made, places)
     assert rebuilt < 1.2  # the places spread over 10
     # without it, what the keypoints started as is left: that follows the dot somewhat, and by chance
-    assert missed(train_act(config, TASK, made[:30], 0), made, places) > 2 * rebuilt
+    assert missed(train_act(config, TASK, made[:30], 0), made, places) > 3 * rebuilt
 
 
 def test_a_saved_act_is_the_same_policy(base):
