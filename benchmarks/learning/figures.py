@@ -24,6 +24,7 @@ SINCE = {
     'warm_start': 0,
     'trust_episodes': 0,
     'picture': 0.0,
+    'device': 'auto',
 }
 SCRATCH = Path('runs') / 'learning'  # in the folder one is in: checkpoints, logs, results of trials
 OURS = 'ours'

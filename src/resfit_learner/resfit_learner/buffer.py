@@ -29,6 +29,10 @@ class Batch:
     images: Tensor = field(default_factory=lambda: torch.zeros(0))  # (B, K, H, W, 3) uint8, where they are kept
     next_images: Tensor = field(default_factory=lambda: torch.zeros(0))
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(*(part.to(device) for part in vars(self).values()))
+
 
 class ReplayBuffer:
     """Uniform sampling over the newest episodes, in a ring of ``capacity`` observation rows."""

@@ -183,7 +183,7 @@ def learner_tensors(learner: Learner) -> dict[str, Tensor]:
     tensors = _modules(learner) | {'torch_rng': learner.generator.get_state()}
     for name in ('actor_optimiser', 'critic_optimiser'):
         tensors |= optimiser_tensors(getattr(learner, name), name)
-    return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    return {name: value.detach().to('cpu', copy=True).contiguous() for name, value in tensors.items()}
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:

@@ -94,6 +94,9 @@ class LearnerConfig:
     encoder: Literal['frozen', 'vit', 'cnn'] = 'frozen'  # features of the frozen base, or an encoder of its own (vit)
     image_shift: Annotated[int, Field(ge=0)] = 4  # pixels, random shift of the images such an encoder learns from
 
+    # Of the updates, as torch calls it: cpu, cuda, cuda:1. auto: a GPU, if there is one, for an encoder of its own; the
+    # CPU for all else, which is too small to gain. The policy acts on the CPU (cuda)
+    device: str = 'auto'
     threads: Count = 1  # torch threads
 
     def refuse_on_graph(self) -> None:

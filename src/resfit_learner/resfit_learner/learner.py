@@ -38,6 +38,18 @@ def make_critic(config: LearnerConfig, shape: ActorConfig) -> EnsembleCritic:
     )
 
 
+def find_device(config: LearnerConfig, task: Task) -> torch.device:
+    """Where updates are computed. Raises ConfigError where torch has no such device."""
+    name = config.device
+    if name == 'auto':
+        name = 'cuda' if config.from_pixels(task) and torch.cuda.is_available() else 'cpu'
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f'device {name}: {reason}; "device: cpu" works everywhere') from None
+
+
 @dataclass
 class Counters:
     """How far a run has come."""
@@ -78,6 +90,7 @@ class Learner:
         torch.set_num_threads(config.threads)
         torch.manual_seed(seed)
         self.config, self.task = config, task
+        self.device = find_device(config, task)
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.counters = Counters()
@@ -86,17 +99,20 @@ class Learner:
 
         self.actor = make_actor(config, task, demonstrations, show, resumed)
         self.critic = make_critic(config, self.actor.config)
+        # What the policy gets: the actor, or a running mean of it. On the CPU, where episodes are, too.
+        self.acting = copy.deepcopy(self.actor)
         self.offline = self._buffer(sum(len(episode.state) for episode in demonstrations))
         self.demonstrations = demonstrations
         self.fill_offline()
         self.online = self._buffer(config.capacity)
         if not config.zero_init:
             self.actor.net[-1].reset_parameters()  # type: ignore[operator]
+            self.acting.net.load_state_dict(self.actor.net.state_dict())
+        self.actor.to(self.device)
+        self.critic.to(self.device)
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
         # Features come from the encoder itself, those of the next state, too (paper's code: the same).
         self.target_actor.encoder = None
-        self.acting = copy.deepcopy(self.actor)  # what the policy gets: the actor, or a running mean of it
-        self.acting.encoder = self.actor.encoder
         adam = partial(torch.optim.AdamW, weight_decay=config.weight_decay, fused=True)
         self.actor_optimiser = adam(self.actor.net.parameters(), config.actor_lr)
         groups = [{'params': list(module.parameters())} for module in (self.critic, self.actor.encoder) if module]
@@ -110,7 +126,7 @@ class Learner:
     def fill_offline(self) -> None:
         """Put the demonstrations into their buffer, as they look from where the actor starts."""
         for index, episode in enumerate(self.demonstrations):
-            known = from_start(episode, self.actor.demonstrated)
+            known = from_start(episode, self.acting.demonstrated)
             transitions = build_transitions(known, self.config.gamma, self.config.n_step)
             # The demonstrator's corrections are for its own objects: they are no example for what is learned online.
             self.offline.add(index, replace(transitions, success=False))
@@ -120,10 +136,10 @@ class Learner:
         self.counters.sequence = max(self.counters.sequence, sequence)
         if episode.outcome == Phase.ABORTED:
             return
-        episode = from_start(episode, self.actor.demonstrated)
+        episode = from_start(episode, self.acting.demonstrated)
         transitions = build_transitions(episode, self.config.gamma, self.config.n_step)
         # Where the base acted alone, what is missing is the warm start: no correction that could be learned from.
-        foreign = episode.alone and self.actor.demonstrated is not None
+        foreign = episode.alone and self.acting.demonstrated is not None
         if len(transitions) and not foreign:
             self.online.add(episode.episode_id, transitions)
         own = episode.length > 0 and not episode.helped  # a result of its own
@@ -140,7 +156,7 @@ class Learner:
     def _learn_offset(self, episode: Episode) -> None:
         """Move the actor's offsets towards the best lasting corrections, now that ``episode`` is known."""
         config, parts = self.actor.config, (episode.executed_action, episode.base_action, episode.seen[:, 0])
-        latent = self.actor.to_latent(*(torch.from_numpy(part[: episode.length]) for part in parts))
+        latent = self.acting.to_latent(*(torch.from_numpy(part[: episode.length]) for part in parts))
         starts = np.arange(0, episode.length, config.phase_steps)[: config.phases]
         # The last phase lasts to the end. All of its draws would average out in a long episode, which mostly fails:
         # its first ``phase_steps`` have as much noise in them in every episode.
@@ -202,16 +218,18 @@ class Learner:
         """Whether Q of the correction (k,) is surely above Q of none, by all heads (``q_gate``) once they learn."""
         if not self.counters.updates:
             return False
-        s, base = torch.from_numpy(state)[None], torch.from_numpy(base_action)[None]
+        s, base, correction = (torch.from_numpy(part)[None].to(self.device) for part in (state, base_action, latent))
         with torch.inference_mode():
             none = told(self.config, self.actor, base, base, s[:, 0])
-            both = torch.cat([torch.from_numpy(latent)[None], none])
+            both = torch.cat([correction, none])
             with_it, without = self.critic(self.actor.encode(s, base).expand(2, -1), both).unbind(-1)
             return bool(surely_better(self.config, with_it - without))
 
     def weights(self, new_version: bool = True) -> bytes:
         """The actor for the policy as safetensors bytes, by default under a new version number."""
         self.counters.version += int(new_version)
+        if self.acting.encoder is not None and self.actor.encoder is not None:
+            self.acting.encoder.load_state_dict(self.actor.encoder.state_dict())
         return pack_actor(self.acting, self.exploration, self.counters.version, self.counters.updates)
 
     def _sample(self) -> Batch:
@@ -221,12 +239,14 @@ class Learner:
             parts.append(self.offline.sample(offline, self.rng))
         if offline < self.config.batch:
             parts.append(self.online.sample(self.config.batch - offline, self.rng))
-        return parts[0] if len(parts) == 1 else concatenate(*parts)
+        return (parts[0] if len(parts) == 1 else concatenate(*parts)).to(self.device)
 
     def _augment(self, batch: Batch) -> Batch:
         """Blur the state, so that the critic cannot tell episodes apart by where their objects happened to lie."""
         std = self.config.state_noise * self.actor.state_std[: batch.state.shape[1] - 1]
-        noise = torch.randn(batch.state.shape, generator=self.generator) * torch.cat([torch.zeros(1), std])
+        noise = torch.randn(batch.state.shape, generator=self.generator).to(self.device)
+        noise[:, 0] = 0  # the time
+        noise[:, 1:] *= std
         return replace(batch, state=batch.state + noise, next_state=batch.next_state + noise)
 
     def _look(self, batch: Batch) -> Batch:

@@ -29,7 +29,7 @@ def td_target(
     """
     encoded = actor.encode(batch.next_state, batch.next_base_action)
     latent = actor.correct(encoded)
-    noise = torch.randn(latent.shape, generator=generator) * config.target_noise
+    noise = torch.randn(latent.shape, generator=generator).to(latent.device) * config.target_noise
     latent = (latent + noise.clamp(-config.target_noise_clip, config.target_noise_clip)).clamp(-1, 1)
     chosen = torch.randperm(critic.heads, generator=generator)[: config.subset].tolist()
     if config.q_gate is None:

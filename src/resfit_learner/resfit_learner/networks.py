@@ -98,5 +98,7 @@ class EnsembleCritic(nn.Module):
 
 @torch.no_grad()
 def polyak(target: nn.Module, source: nn.Module, tau: float) -> None:
-    """target <- (1 - tau) target + tau source."""
-    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)
+    """target <- (1 - tau) target + tau source, which may be on another device."""
+    averaged: list[Tensor] = list(target.parameters())
+    new: list[Tensor] = [value.to(old.device) for old, value in zip(averaged, source.parameters(), strict=True)]
+    torch._foreach_lerp_(averaged, new, tau)
