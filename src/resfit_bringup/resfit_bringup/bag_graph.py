@@ -11,8 +11,9 @@ from pathlib import Path
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
 
-from resfit_bringup.commands.bag.replay import base_of, home_of, how_it_ran, weights_of
+from resfit_bringup.commands.bag.replay import base_of, home_of, weights_of
 from resfit_bringup.graph import Graph, Options, Process, described, remap, watching
+from resfit_bringup.runs import how_it_ran
 from resfit_learner.bags import DAMAGED, METADATA, read_log, topic_of
 from resfit_policy.task import ConfigError, load_task, task_names
 

@@ -94,7 +94,10 @@ def add_verbs(
         if hasattr(module, 'COMMANDS'):
             add_verbs(verb, f'{dest} {name}', module.__name__, module.COMMANDS, words[words.index(name) + 1 :])
             continue
-        verb.add_argument('--task', default='woolly_ball', help='name or YAML file of the task (default: %(default)s)')
+        task = getattr(module, 'TASK', 'woolly_ball')
+        verb.add_argument(
+            '--task', default=task, help=f'name or YAML file of the task (default: {task or "that of the run"})'
+        )
         verb.add_argument('--seed', type=seed, default=0, help='seed of all that is random (default: %(default)s)')
         verb.add_argument('--json', type=Path, metavar='FILE', help='write the result there as JSON')
         module.add_arguments(verb)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 
@@ -13,7 +14,7 @@ from resfit_bringup.pipeline import cache_folder, cached_base, expert_demonstrat
 from resfit_learner.checkpoint import latest_checkpoint
 from resfit_learner.demonstrations import read_demonstrations
 from resfit_policy.files import write_atomically
-from resfit_policy.task import ConfigError, load_task
+from resfit_policy.task import ConfigError, load_task, read_json, read_yaml
 
 LATEST = Path('runs/latest')
 
@@ -42,6 +43,28 @@ def newest_actor(run_dir: Path) -> Path:
     if checkpoint is None:
         raise ConfigError(f'no checkpoint in {run_dir}: run "resfit train" first, or name a run or weights')
     return checkpoint / 'actor.safetensors'
+
+
+def optional(file: Path) -> dict[str, Any]:
+    """A JSON file of a run folder; {} where there is none."""
+    return read_json(file) if file.exists() else {}
+
+
+def how_it_ran(run_dir: Path, node: str = 'policy_node') -> dict[str, Any]:
+    """Parameters of a node of a run, {} where its folder has no log of them."""
+    file = run_dir / 'log' / f'{node}.yaml'
+    return dict(read_yaml(file)['/**']['ros__parameters']) if file.exists() else {}
+
+
+def scene_of(run_dir: Path) -> tuple[str, Literal['state', 'vision'], str]:
+    """Task, observation and variant of objects of a run; what a job has by default where its folder does not tell."""
+    told, policy, sim = optional(run_dir / 'run.json'), how_it_ran(run_dir), how_it_ran(run_dir, 'sim_node')
+    job = told.get('job', {})
+    return (
+        str(told.get('task') or policy.get('task', 'woolly_ball')),
+        'vision' if (job.get('observation') == 'vision' if job else policy.get('vision')) else 'state',
+        str(sim.get('variant') or job.get('variant', 'unseen')),
+    )
 
 
 def prepare_simulated(task_name: str, seed: int, vision: bool = False, recipe: str | None = None) -> dict[str, Path]:

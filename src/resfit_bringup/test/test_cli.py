@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from resfit_bringup import cli
@@ -20,6 +21,7 @@ from resfit_bringup.commands.bag.inspect import transitions_digest
 from resfit_bringup.commands.reward import COMMANDS as REWARD_VERBS
 from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import record_demonstrations
+from resfit_bringup.runs import scene_of
 from resfit_learner.bags import read_log
 from resfit_learner.export import append_episode, write_episode
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
@@ -304,6 +306,26 @@ def test_impossible_numbers_and_variants_are_refused(command: str, capsys: pytes
     with pytest.raises(SystemExit):
         cli.main([command, '--seed', '-1'])
     assert 'seed' in capsys.readouterr().err
+
+
+def test_a_run_folder_tells_what_it_was_trained_on(tmp_path: Path) -> None:
+    assert scene_of(tmp_path) == ('woolly_ball', 'state', 'unseen')
+    (tmp_path / 'log').mkdir()
+    for node, values in {'policy_node': {'task': 'box_cleanup', 'vision': True}, 'sim_node': {'variant': 'x'}}.items():
+        (tmp_path / 'log' / f'{node}.yaml').write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+    assert scene_of(tmp_path) == ('box_cleanup', 'vision', 'x')  # ros2 launch leaves these alone
+    told = {'task': 'package_handover', 'job': {'observation': 'state', 'variant': 'y'}}
+    (tmp_path / 'run.json').write_text(json.dumps(told))
+    assert scene_of(tmp_path) == ('package_handover', 'state', 'x')
+
+
+def test_an_evaluation_is_of_what_its_run_was_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'run.json').write_text(json.dumps({'task': 'package_handover', 'job': {'variant': 'huge'}}))
+    assert 'no variant "huge"' in failed(capsys, 'evaluate', '--run', tmp_path)
+    actor = tmp_path / 'actor.safetensors'
+    actor.write_bytes(pack_actor(ResidualActor(ActorConfig(35, 29, 2, (8,))), Exploration(), 1))
+    words = ['evaluate', '--run', tmp_path, '--weights', actor, '--variant', 'unseen', '--base']
+    assert 'state of 35' in failed(capsys, *words, 'resfit_sim.experts:unseen')  # a hand-over's is larger
 
 
 def test_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

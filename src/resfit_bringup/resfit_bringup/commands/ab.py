@@ -11,13 +11,15 @@ from resfit_bringup import report
 from resfit_bringup.graph import CONTROLLERS, HARDWARE, Options, eval_graph
 from resfit_bringup.pipeline import ALONE, EVALUATION_SEEDS, hash_bytes, seeds
 from resfit_bringup.progress import Progress
-from resfit_bringup.runs import LATEST, newest_actor
+from resfit_bringup.runs import LATEST, newest_actor, scene_of
 from resfit_bringup.stages import add_graph_arguments, graph_options, read_curve, run_graph
 from resfit_learner.bags import read_log
 from resfit_learner.evaluation import compare
 from resfit_policy.episode_log import Arm, Phase
 from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError, read_json
+
+TASK = ''  # the run's
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--urdf', default='', help="with ros2_control: the robot's URDF or xacro (default: Vega's)")
     parser.add_argument('--params-file', default='', help='ROS parameter YAML whose values go over the defaults')
-    parser.add_argument('--vision', action='store_true', help='observe with the cameras of the task')
+    parser.add_argument(
+        '--vision', action='store_true', help='observe with the cameras of the task, as a run with vision does'
+    )
     add_graph_arguments(parser)
 
 
@@ -47,8 +51,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     weights = args.weights or newest_actor(args.run_dir)
     if not weights.is_file():
         raise ConfigError(f'{weights} does not exist: give an actor.safetensors')
-    given = graph_options(args)
-    given |= {name: getattr(args, name) for name in ('vision', 'hardware', 'controller', 'urdf', 'params_file')}
+    task, observation, variant = scene_of(args.run_dir)
+    args.task = args.task or task
+    given = graph_options(args) | {'vision': args.vision or observation == 'vision', 'variant': variant}
+    given |= {name: getattr(args, name) for name in ('hardware', 'controller', 'urdf', 'params_file')}
     total = 2 * args.episodes
     options = Options(
         run_dir=args.out,

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Start simulation, policy (the expert), reward and replay nodes until the log holds enough episodes."""
-    job = load_job(args.task, args.job, demonstrations=args.episodes)
+    job = load_job(args.task, args.job, demonstrations=args.episodes, observation='vision' if args.vision else None)
     if args.out.is_file():
         raise ConfigError(f'{args.out} is a file: give a folder')
     given = graph_options(args) | {'vision': args.vision}

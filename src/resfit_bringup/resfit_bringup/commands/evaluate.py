@@ -8,12 +8,14 @@ from typing import Any
 
 from resfit_bringup import report
 from resfit_bringup.pipeline import evaluate
-from resfit_bringup.runs import LATEST, newest_actor
+from resfit_bringup.runs import LATEST, newest_actor, scene_of
 from resfit_policy.actor import unpack_actor
 from resfit_policy.base_policy import load_base
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError
 from resfit_sim.env import VegaEnv
+
+TASK = ''  # the run's
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,21 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--episodes', type=int, default=100, help='starts, each run by both arms (default: %(default)s)'
     )
     parser.add_argument(
-        '--observation', choices=('state', 'vision'), default='state', help='what the base sees (default: %(default)s)'
+        '--observation', choices=('state', 'vision'), help='what the base sees (default: as in the run, else state)'
     )
-    parser.add_argument('--variant', default='unseen', help='demonstrated or unseen object (default: %(default)s)')
+    parser.add_argument('--variant', help='demonstrated or unseen object (default: as in the run, else unseen)')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Success with Wilson intervals, their difference with a Newcombe interval, mean steps to success."""
     if args.episodes < 1:
         raise ConfigError('--episodes must be 1 or more')
-    env = VegaEnv(args.task, observation=args.observation, variant=args.variant)
+    task, observation, variant = scene_of(args.run_dir)
+    variant = args.variant or variant
+    env = VegaEnv(args.task or task, observation=args.observation or observation, variant=variant)
     weights = args.weights or newest_actor(args.run_dir)
     runtime = load_policy(env, args.base or args.run_dir / 'base', weights)
     comparison, _, _ = evaluate(env, runtime, args.episodes, args.seed)
     print(report.table(comparison))  # noqa: T201
-    return {'task': env.task.name, 'seed': args.seed, 'variant': args.variant, **comparison.as_dict()}
+    return {'task': env.task.name, 'seed': args.seed, 'variant': variant, **comparison.as_dict()}
 
 
 def load_policy(env: VegaEnv, base: Path, weights: Path) -> PolicyRuntime:

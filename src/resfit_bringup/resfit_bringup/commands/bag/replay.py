@@ -11,13 +11,13 @@ from typing import Any
 
 from resfit_bringup.commands.bag.inspect import tell_left_out
 from resfit_bringup.progress import Progress
-from resfit_bringup.runs import newest_actor
+from resfit_bringup.runs import how_it_ran, newest_actor
 from resfit_learner.bags import read_log
 from resfit_learner.reacting import RecordedBase, about_version, as_recorded, load_policy, replay, versions_acted
 from resfit_policy.base_policy import REMOTE
 from resfit_policy.episode_log import Episode
 from resfit_policy.runtime import PolicyRuntime
-from resfit_policy.task import ConfigError, Task, load_task, read_json, read_yaml, task_names
+from resfit_policy.task import ConfigError, Task, load_task, read_json, task_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,12 +108,6 @@ def home_of(path: Path) -> Path:
     """The run folder that a log or one of its bags lies in; ``path`` itself where there is none."""
     places = (path, *list(path.absolute().parents)[:2])
     return next((place for place in places if (place / 'log' / 'policy_node.yaml').exists()), path)
-
-
-def how_it_ran(path: Path) -> dict[str, Any]:
-    """Parameters of the policy of a run folder, {} where it has no log of them."""
-    file = path / 'log' / 'policy_node.yaml'
-    return dict(read_yaml(file)['/**']['ros__parameters']) if file.exists() else {}
 
 
 def base_of(path: Path, ran: dict[str, Any]) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 
 from resfit_bringup.clips import Clip, Clips
 from resfit_bringup.commands.bag.inspect import transitions_digest
-from resfit_bringup.commands.bag.replay import home_of, how_it_ran
+from resfit_bringup.commands.bag.replay import home_of
 from resfit_bringup.pipeline import hash_bytes
 from resfit_bringup.progress import Progress
+from resfit_bringup.runs import how_it_ran, optional, scene_of
 from resfit_bringup.session_report import About, page
 from resfit_bringup.versions import versions
 from resfit_learner.bags import episode_folders
@@ -24,7 +25,7 @@ from resfit_learner.session import Facts, Session, episodes_of, read_session, te
 from resfit_policy.actor import unpack_actor
 from resfit_policy.episode_log import Arm, Episode
 from resfit_policy.files import write_atomically
-from resfit_policy.task import ConfigError, Task, load_task, read_json, read_yaml, task_names
+from resfit_policy.task import ConfigError, Task, load_task, task_names
 from resfit_sim.rendering import RenderError
 
 VIDEOS = 4
@@ -111,7 +112,7 @@ def films(
     wanted = {item.episode_id: item for item in telling(session, videos)} if videos else {}
     if not wanted:
         return []
-    clips = Clips(task, variant_of(home))
+    clips = Clips(task, scene_of(home)[2])
     hz = control_hz(session, task)
     found: dict[int, Clip] = {}
     why = 'the bags hold no pixels, and no simulation here can draw their states again'
@@ -130,23 +131,10 @@ def films(
     return [(item, found[episode_id]) for episode_id, item in wanted.items() if episode_id in found]
 
 
-def variant_of(home: Path) -> str:
-    """Which objects were in the simulated scene."""
-    file = home / 'log' / 'sim_node.yaml'
-    if file.exists():
-        return str(read_yaml(file)['/**']['ros__parameters'].get('variant', 'unseen'))
-    return str(optional(home / 'run.json').get('job', {}).get('variant', 'unseen'))
-
-
 def control_hz(session: Session, task: Task | None) -> float:
     """Of the task, else as the steps were recorded."""
     rates = [(item.steps - 1) / item.seconds for item in session.episodes if item.seconds > 0 and item.steps > 1]
     return task.control_hz if task else median(rates) if rates else 20.0
-
-
-def optional(file: Path) -> dict[str, Any]:
-    """A JSON file of a run folder; {} where there is none."""
-    return read_json(file) if file.exists() else {}
 
 
 def about_run(
