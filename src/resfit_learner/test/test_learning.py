@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from touch_env import make_setup
 
 from resfit_learner import learner, losses
 from resfit_learner.config import LearnerConfig
+from resfit_learner.phase_critic import PhaseCritic
 from resfit_learner.rollout import run_episode
 from resfit_learner.training import ResFiT
 from resfit_policy.chunked import Chunked
@@ -20,6 +22,10 @@ CONFIG = LearnerConfig(
     gamma=0.9, n_step=1, mc_share=0.0, batch=128, state_noise=0.0, min_steps=200, heads=3, critic_hidden=(64, 64),
     critic_lr=1e-3, tau=0.02, actor_hidden=(64, 64), actor_lr=1e-3, actor_delay=2, critic_warmup=300, imitation=0.0,
     l2=0.0, offset_rate=0.0, directions=2, explore_std=0.3, explore_episodes=150, explore_hold=5,
+)  # fmt: skip
+# The first part of ``resfit_ros``, alone: its step-wise actor never moves.
+LASTING = replace(
+    CONFIG, offset_rate=0.3, phase_steps=10, explore_std=0.25, explore_hold=0, critic_warmup=10**6, utd=0.02
 )  # fmt: skip
 
 
@@ -51,6 +57,23 @@ def faults() -> list[str]:
 
 def test_it_learns() -> None:
     assert not faults()
+
+
+@pytest.mark.parametrize('sign', [1, -1])
+def test_lasting_corrections_learn_it_and_the_other_way_round_they_harm(
+    sign: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = PhaseCritic.best
+    monkeypatch.setattr(PhaseCritic, 'best', lambda critic: sign * best(critic))
+    method = ResFiT(make_setup(LASTING))
+    while method.env_steps < 1200:
+        method.advance()
+    env, starts = make_setup(LASTING).make_env(), range(70_000, 70_060)
+    base, learned = (
+        np.mean([run_episode(env, method.runtime, seed=seed, arm=arm).success for seed in starts])
+        for arm in (Arm.BASE, Arm.RESIDUAL)
+    )
+    assert learned > base + 0.25 if sign > 0 else learned < base, (base, learned)
 
 
 def flip_the_sign(patch: pytest.MonkeyPatch) -> None:

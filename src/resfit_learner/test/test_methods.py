@@ -26,6 +26,20 @@ CONFIGS = {
         name: replace(RECIPES[name], batch=16, critic_hidden=(8,), actor_hidden=(8,), min_steps=20, critic_burst=50)
         for name in ('paper', 'rlpd', 'ibrl')
     },
+    **{
+        name: replace(
+            RECIPES[name],
+            batch=16,
+            critic_hidden=(8,),
+            actor_hidden=(8,),
+            min_steps=20,
+            critic_warmup=4,
+            phase_steps=5,
+            warm_start=min(RECIPES[name].warm_start, 20),
+            directions=2,
+        )
+        for name in ('resfit_ros', 'resfit_steps')
+    },
 }
 CASES = [('resfit', name) for name in CONFIGS] + [(name, 'resfit') for name in METHODS if name != 'resfit']
 

@@ -50,6 +50,22 @@ def test_a_failure_ends_without_reward():
     got = build_transitions(episode(4, Phase.FAILURE), GAMMA, 3)
     assert not got.reward.any()
     assert got.discount == pytest.approx([0.729, 0, 0, 0])
+    assert not got.mc_return.any()
+
+
+@pytest.mark.parametrize(
+    ('outcome', 'reward', 'discount'),
+    [
+        (Phase.SUCCESS, [0.729, 0.81, 0.9, 1.0], [0, 0, 0, 0]),
+        (Phase.FAILURE, [0, 0, 0, 0], [0, 0, 0, 0]),
+        (Phase.TIMEOUT, [0, 0, 0, 0], [0.6561, 0.729, 0.81, 0.9]),
+    ],
+)
+def test_a_return_longer_than_the_episode_ends_with_it(outcome, reward, discount):
+    got = build_transitions(episode(4, outcome), GAMMA, 10)
+    assert got.reward == pytest.approx(reward)
+    assert got.discount == pytest.approx(discount)
+    assert outcome != Phase.TIMEOUT or list(got.next_row) == [4, 4, 4, 4]
 
 
 def test_a_time_out_bootstraps():
@@ -57,6 +73,7 @@ def test_a_time_out_bootstraps():
     assert not got.reward.any()
     assert got.discount == pytest.approx([0.729, 0.729, 0.81, 0.9])
     assert list(got.next_row) == [3, 4, 4, 4]
+    assert not got.mc_return.any()
     assert len(got.state) == 5 and got.state[4, 0] == 4  # the last observation is there
 
 
