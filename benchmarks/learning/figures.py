@@ -89,6 +89,7 @@ class Run:
         """What decides the run as things are now: job and hyper-parameters. Raises ConfigError."""
         job = load_job(
             self.task or self.env,
+            env=bool(self.env),
             steps=self.steps or None,
             recipe=self.recipe or None,
             observation=self.observation or None,

@@ -56,13 +56,16 @@ def job_folder() -> Path:
     return share_folder() / 'config' / 'jobs'
 
 
-def load_job(task: str, path: Path | None = None, **changes: Any) -> Job:
+def load_job(task: str, path: Path | None = None, env: bool = False, **changes: Any) -> Job:
     """The job of ``task``, or of the YAML file ``path``; ``changes`` that are not None go over it.
 
-    Environments of one family, 'family:name', share the family's. Observation 'vision' has files of its own.
+    Observation 'vision' has files of its own. ``env``: ``task`` is the id of a Gymnasium environment; those of one
+    family, 'family:name', share the family's job, and all others have one.
     """
     ending = '-vision' if changes.get('observation') == 'vision' else ''
     where = path or job_folder() / f'{Path(task).stem.partition(":")[0]}{ending}.yaml'
+    if env and not where.exists():
+        where = where.with_name('environment.yaml')
     values = (read_yaml(where) if path or where.exists() else None) or {}
     if isinstance(values, dict) and changes.get('recipe') not in (None, values.get('recipe', Job.recipe)):
         values = {key: value for key, value in values.items() if key != 'learner'}  # meant for the recipe of the file

@@ -415,6 +415,23 @@ def test_what_a_job_changes_in_its_recipe_is_not_for_another_one() -> None:
     assert load_job('metaworld:any', recipe='paper').learner_config().mc_share == 0.0
 
 
+def test_an_environment_without_a_job_of_its_own_has_the_recipe_for_actions_that_add_up() -> None:
+    assert load_job('MyEnv-v0', env=True).recipe == 'resfit_steps'
+    assert load_job('my_task.yaml').recipe == 'resfit_ros'
+    assert load_job('MyEnv-v0', env=True, recipe='resfit_ros').recipe == 'resfit_ros'
+
+
+def test_what_is_held_out_of_the_demonstrations_is_the_same_for_base_and_learner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    words = ['experiment', '--env', 'reach:Reach-v0', '--method', 'base', '--demonstrations', '10', '--steps', '1']
+    assert cli.main([*words, '--episodes', '1', '--set', 'held_out=0.5']) == 0
+    (about,) = (tmp_path / 'resfit' / 'bases').glob('*/policy.json')
+    assert json.loads(about.read_text())['training']['held_out'] == 5
+
+
 def test_patience_without_an_environment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = tmp_path / 'job.yaml'
     job.write_text('patience: 3\n')

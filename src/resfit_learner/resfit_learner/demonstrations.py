@@ -90,13 +90,18 @@ def check_demonstration(task: Task, episode: Episode) -> None:
             f'{name} has a state of {episode.state.shape[1]} and {actions.shape[1]} joints, task {task.name} has '
             f'{task.state_size} and {task.action_size}: it was recorded for another task or robot'
         )
+    if episode.task != task.name:
+        raise ConfigError(
+            f'{name} was recorded for task {episode.task}, not for {task.name}: give demonstrations of this task, or '
+            'give the task that name in its YAML file'
+        )
     for ours, theirs in zip(task.robot.names, episode.joints, strict=False):  # older bags tell no names
         if ours != theirs:
             raise ConfigError(
                 f'{name} has {theirs} where robot {task.robot.name} has {ours}: its joints are in another order, or it '
                 f'is of another robot: {AGAIN}'
             )
-    for part in (episode.state, episode.base_action, actions):
+    for part in (episode.state, episode.features, episode.base_action, actions):
         if not np.isfinite(part).all():
             raise ConfigError(f'{name} holds values that are not finite: remove it, or record it again')
     images = episode.images.shape[1:]

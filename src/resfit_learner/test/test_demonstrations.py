@@ -108,6 +108,8 @@ def test_bad_demonstrations_are_refused_before_training(change, said):
 def test_those_of_another_task_are_refused():
     with pytest.raises(ConfigError, match='recorded for another task'):
         check_demonstrations(load_task('package_handover'), DEMOS)
+    with pytest.raises(ConfigError, match='recorded for task woolly_ball, not for another_ball'):
+        check_demonstrations(replace(TASK, name='another_ball'), DEMOS)  # of the same sizes
 
 
 def test_a_task_seen_by_cameras_needs_images():

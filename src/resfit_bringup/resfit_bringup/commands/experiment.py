@@ -101,11 +101,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.env and args.env.startswith(metaworld.PREFIX):
         metaworld.enter_venv()
     job = load_job(
-        args.env or args.task, args.job, steps=args.steps, recipe=args.recipe, evaluation_episodes=args.episodes,
-        horizon=args.horizon, demonstrations=args.demonstrations, base_band=args.base_band,
+        args.env or args.task, args.job, bool(args.env), steps=args.steps, recipe=args.recipe,
+        evaluation_episodes=args.episodes, horizon=args.horizon, demonstrations=args.demonstrations, base_band=args.base_band,
         observation=args.observation,
     )  # fmt: skip
-    config = job.learner_config(**changes(args.set))
+    job = replace(job, learner={**job.learner, **changes(args.set)})
+    config = job.learner_config()
+    print(f'{args.env or args.task}: method {args.method}, recipe {job.recipe}, {job.steps} online steps')  # noqa: T201
     make = partial(make_env, args, job)
     if args.env and job.patience and not job.horizon:
         make = partial(make_env, args, replace(job, horizon=_patient_horizon(args, job, *make())))
@@ -146,7 +148,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         env_steps_per_s=round(method.env_steps / training_s, 1),
         reached=report.milestones(curve, seconds=log.seconds, cpu_seconds=log.cpu_seconds), evaluations=log.evaluations,
         settings=method.settings, job=asdict(job), base_choice=choice, versions=versions(),
-        start=asdict(start) if start else None, command=shlex.join(['resfit', *args.words]),
+        start=asdict(start) if start else None, base_acts=method.runtime.alone,
+        command=shlex.join(['resfit', *args.words]),
     )  # fmt: skip
     summary['curve'] = {
         'steps': curve.steps,
