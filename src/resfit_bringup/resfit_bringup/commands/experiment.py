@@ -102,8 +102,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         metaworld.enter_venv()
     job = load_job(
         args.env or args.task, args.job, bool(args.env), steps=args.steps, recipe=args.recipe,
-        evaluation_episodes=args.episodes, horizon=args.horizon, demonstrations=args.demonstrations, base_band=args.base_band,
-        observation=args.observation,
+        evaluation_episodes=args.episodes, horizon=args.horizon, demonstrations=args.demonstrations,
+        base_band=args.base_band, observation=args.observation,
     )  # fmt: skip
     job = replace(job, learner={**job.learner, **changes(args.set)})
     config = job.learner_config()
