@@ -39,12 +39,15 @@ OUT = HERE.parents[1] / 'docs' / 'results'
 # Okabe and Ito's colours, told apart with any kind of colour vision; ours is always the first.
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#8C6BB1', '#7F7F7F']
 DASHES = ['-', '--', '-.', (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
+COLD = 'resfit_cold'  # ours without its warm start: from the bare base on, as all others
+COMPARED = 'paper', 'baselines', 'ppo'  # figures with methods that ours is compared with
 GREY = '#5c6068'
 NAMES = {
-    OURS: 'ResFiT, our recipe', 'resfit_cold': 'without a warm start',
+    OURS: 'ResFiT, our recipe', COLD: 'without a warm start',
     'resfit_steps caution=1 averaging=0.001 mc_share=0.5 trust_episodes=0': 'resfit_steps, cautious',
     'resfit_steps caution=0 averaging=0.001 mc_share=0.5 explore_std=0.1 trust_episodes=0': 'resfit_steps, incautious',
-    'paper_small': "ResFiT, the paper's recipe", 'base': 'frozen base',
+    'paper_small': "ResFiT, the paper's recipe", 'paper_small actor_lr=5e-06': "the same, its actor's rate for the box",
+    'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
 POINTS = 200  # of a line
@@ -56,7 +59,7 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
 * **base**, **final**: 100 episodes on fresh starts without exploration, 95 % Wilson interval in per cent; over several
   seeds, each with its own base, the episodes of all are counted together. A goal is reached where at least three seeds
   are there, every base is in its band, and every seed reaches it; where some base is outside, the seeds whose base is
-  inside are judged on their own as well.
+  inside are judged on their own as well. Steps may be 2 % more: an episode that has begun is ended.
 * **start**: the same starts with the warm start alone, before anything is learned online (- where there is none).
 * **dip**: success in the worst window of {WINDOW} training episodes over that of the base (1: never below); median, and
   smallest to largest over seeds. In the table of all runs, the interval is the noise of this one window against the
@@ -103,17 +106,25 @@ def goals(figures: dict[str, Figure]) -> str:
 
 def ratios(figure: Figure, runs: Sequence[Run]) -> list[str]:
     """How many times faster ours is, where the figure compares it with others."""
-    all_groups = groups(runs)
-    ours, others = ([group for group in all_groups if (group.label == OURS) == same] for same in (True, False))
+    own = groups(run for run in runs if run.label in (OURS, COLD))
+    others = groups(run for run in runs if run.figure in COMPARED and run.label != 'base')
     if figure.name == 'ppo':
-        head = ['task', "PPO's success at its end", 'steps of PPO', 'steps of ours', 'times fewer']
-        return [markdown(head, ppo_rows(ours, others))]
-    if figure.name in ('paper', 'baselines'):
-        head = ['task', 'against', *(f'{what} to {level}' for what in ('steps', 'CPU time') for level in LEVELS)]
+        head = ['task', 'ours', 'seeds', "PPO's success at its end", 'steps of PPO', 'steps of ours', 'times fewer']
+        return [markdown(head, ppo_rows(own, others))]
+    if figure.name in COMPARED:
+        head = [
+            'task',
+            'ours',
+            'against',
+            'seeds',
+            *(f'{what} to {level}' for what in ('steps', 'CPU time') for level in LEVELS),
+        ]
         about = (
-            "Steps and processor time of the other over ours (above 1: ours is faster; >: the other's run ended first):"
+            'Steps and processor time of the other over ours, on the seeds that both have (above 1: ours is faster; >: '
+            "the other's run ended first). Where a warm start is at a level in its first window, the steps of ours are "
+            'those of that window, and the ratio tells no more than that.'
         )
-        return [about, markdown(head, ratio_rows(ours, others))]
+        return [about, markdown(head, ratio_rows(own, others))]
     return []
 
 

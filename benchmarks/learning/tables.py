@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from figures import OURS, Figure, Run
@@ -65,6 +65,12 @@ class Group:
         old = [keys for keys in self.changed if keys]
         which = ', '.join(sorted({key for keys in old for key in keys}))
         return f'{self.label}, {len(old)} with another {which}' if old else self.label
+
+    def of_seeds(self, other: Group) -> Group:
+        """This group's results of those seeds that ``other`` has, too."""
+        seeds = {result['seed'] for result in other.results}
+        both = [pair for pair in zip(self.results, self.changed, strict=False) if pair[0]['seed'] in seeds]
+        return replace(self, results=[result for result, _ in both], changed=[keys for _, keys in both])
 
     def rate(self, arm: str) -> Rate:
         """Success of ``arm`` (base, start, resfit), all seeds' episodes together."""
@@ -200,19 +206,25 @@ def goal_rows(figures: dict[str, Figure]) -> list[list[str]]:
     return rows
 
 
+def pairs(ours: Sequence[Group], others: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
+    """Each of ``ours`` with each of the others on the same task, both cut to the seeds that both have."""
+    for other in others:
+        for mine in ours:
+            if mine.where == other.where:
+                yield mine.of_seeds(other), other.of_seeds(mine)
+
+
 def ratio_rows(ours: Sequence[Group], others: Sequence[Group]) -> list[list[str]]:
     """How many times fewer steps and how much less processor time ours takes to each level, medians over seeds."""
     rows = []
-    for other in others:
-        same = [group for group in ours if group.where == other.where and group.results]
-        if not same or not other.results:
-            rows.append([other.where, other.label, *['not run'] * (2 * len(LEVELS))])
-            continue
-        cells = []
-        for what, limit in (('steps', 'env_steps'), ('cpu_seconds', 'training_cpu_s')):
-            most = statistics.median(result[limit] for result in other.results)
-            cells += [ratio(same[0].reached(level, what), other.reached(level, what), most) for level in LEVELS]
-        rows.append([other.where, other.label, *cells])
+    for mine, other in pairs(ours, others):
+        cells = ['not run'] * (2 * len(LEVELS))
+        if mine.results:
+            cells = []
+            for what, limit in (('steps', 'env_steps'), ('cpu_seconds', 'training_cpu_s')):
+                most = statistics.median(result[limit] for result in other.results)
+                cells += [ratio(mine.reached(level, what), other.reached(level, what), most) for level in LEVELS]
+        rows.append([other.where, mine.label, other.label, str(len(mine.results)), *cells])
     return rows
 
 
@@ -227,17 +239,17 @@ def ratio(mine: Sequence[float], theirs: Sequence[float], limit: float) -> str:
 def ppo_rows(ours: Sequence[Group], ppo: Sequence[Group]) -> list[list[str]]:
     """Steps to the success that PPO has at its end: of PPO (its first such window, or its end), and of ours."""
     rows = []
-    for other in ppo:
-        same = [group for group in ours if group.where == other.where and group.results]
-        if not same or not other.results:
-            rows.append([other.where, 'not run', '-', '-', '-'])
+    for mine, other in pairs(ours, ppo):
+        if not mine.results:
+            rows.append([other.where, mine.label, '0', 'not run', '-', '-', '-'])
             continue
         level = other.rate('resfit').success
         theirs = [steps_to(result, level) or result['env_steps'] for result in other.results]
-        mine = [steps_to(result, level) or math.inf for result in same[0].results]
-        middle = statistics.median(mine)
+        steps = [steps_to(result, level) or math.inf for result in mine.results]
+        middle = statistics.median(steps)
         times = f'{statistics.median(theirs) / middle:.0f}' if math.isfinite(middle) else 'ours not reached'
-        rows.append([other.where, f'{level:.0%}', spread(theirs), spread(mine), times])
+        count = str(len(mine.results))
+        rows.append([other.where, mine.label, count, f'{level:.0%}', spread(theirs), spread(steps), times])
     return rows
 
 

@@ -55,8 +55,8 @@ class LearnerConfig:
     critic_warmup: Annotated[int, Field(ge=0)] = 20_000  # critic-only updates before the actor moves (10000)
     # Step, per actor update, of the mean of the actor's weights that acts; 1: the actor itself acts (1)
     averaging: Annotated[float, Field(gt=0, le=1)] = 1.0
-    target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in the latent range
-    target_noise_clip: Annotated[float, Field(ge=0)] = 0.3
+    target_noise: Annotated[float, Field(ge=0)] = 0.05  # std of target smoothing, in bounds (0.25)
+    target_noise_clip: Annotated[float, Field(ge=0)] = 0.3  # (1.5)
     caution: Annotated[float, Field(ge=0)] = 0.0  # standard deviations over heads by which a correction must gain (0)
     l2: Annotated[float, Field(ge=0)] = 1.0  # in the actor's loss, squared correction beyond the lasting one (0)
     imitation: Annotated[float, Field(ge=0)] = 1.0  # pull towards corrections of successful online episodes (0)
@@ -75,14 +75,14 @@ class LearnerConfig:
     held_out: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of demonstrations, the last ones, not used in BC
     bound: Positive = 3.0  # error: in standard deviations; joints: of the joint's widened half range (0.1 or 0.2)
     ramp_steps: Annotated[int, Field(ge=0)] = 0  # online steps over which the bound grows from 0, 0: at once (0)
-    correction_cut: Positive = 1.0  # the critic is told of corrections up to this many bounds (any)
+    correction_cut: Positive = 1.0  # the critic is told of corrections up to this many bounds (any: 10)
     state_floor: Positive = 0.02  # least standard deviation of the state's normaliser, rad or m (0.1)
     q_gate: float | None = None  # correct only where mean - q_gate * std of Q(correction) - Q(base) is above 0 (off)
 
-    # Exploration
-    explore_std: Annotated[float, Field(ge=0)] = 0.25  # of the latent range, at the start (0.05)
-    explore_std_end: Annotated[float, Field(ge=0)] = 0.05
-    explore_episodes: Count = 200  # online episodes from the first to the last value
+    # Exploration; noise in bounds: the paper's 0.05 of a joint's range is 0.25 of its bound
+    explore_std: Annotated[float, Field(ge=0)] = 0.25  # at the start (0.25)
+    explore_std_end: Annotated[float, Field(ge=0)] = 0.05  # (0.25)
+    explore_episodes: Count = 200  # online episodes from the first to the last value (its noise is constant)
     explore_hold: Annotated[int, Field(ge=0)] = 0  # control steps per draw, 0: a phase (1)
     warmup_noise: Annotated[float, Field(ge=0)] = 0.0  # in the warm-up: even between -this and this; 0: as after (1)
 
