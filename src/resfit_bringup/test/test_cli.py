@@ -12,22 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from safetensors.torch import save_file
 
 from resfit_bringup import cli
 from resfit_bringup.commands.bag import COMMANDS as BAG_VERBS
 from resfit_bringup.commands.bag.inspect import transitions_digest
 from resfit_bringup.commands.reward import COMMANDS as REWARD_VERBS
-from resfit_bringup.job import load_job
 from resfit_bringup.pipeline import record_demonstrations
-from resfit_bringup.runs import scene_of
 from resfit_learner.bags import read_log
 from resfit_learner.export import append_episode, write_episode
 from resfit_policy.actor import ActorConfig, Exploration, ResidualActor, pack_actor
 from resfit_policy.episode_log import Phase
 from resfit_policy.observation import BasePolicy, Float, Observation
-from resfit_policy.task import ConfigError, load_task
+from resfit_policy.task import load_task
 from resfit_sim.env import VegaEnv
 from resfit_sim.experts import make_expert
 
@@ -308,17 +305,6 @@ def test_impossible_numbers_and_variants_are_refused(command: str, capsys: pytes
     assert 'seed' in capsys.readouterr().err
 
 
-def test_a_run_folder_tells_what_it_was_trained_on(tmp_path: Path) -> None:
-    assert scene_of(tmp_path) == ('woolly_ball', 'state', 'unseen')
-    (tmp_path / 'log').mkdir()
-    for node, values in {'policy_node': {'task': 'box_cleanup', 'vision': True}, 'sim_node': {'variant': 'x'}}.items():
-        (tmp_path / 'log' / f'{node}.yaml').write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
-    assert scene_of(tmp_path) == ('box_cleanup', 'vision', 'x')  # ros2 launch leaves these alone
-    told = {'task': 'package_handover', 'job': {'observation': 'state', 'variant': 'y'}}
-    (tmp_path / 'run.json').write_text(json.dumps(told))
-    assert scene_of(tmp_path) == ('package_handover', 'state', 'x')
-
-
 def test_an_evaluation_is_of_what_its_run_was_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'run.json').write_text(json.dumps({'task': 'package_handover', 'job': {'variant': 'huge'}}))
     assert 'no variant "huge"' in failed(capsys, 'evaluate', '--run', tmp_path)
@@ -401,35 +387,6 @@ def test_a_run_of_other_settings_is_not_mixed_up(tmp_path: Path, capsys: pytest.
     run.mkdir()
     (run / 'run.json').write_text(json.dumps({'task': 'woolly_ball', 'seed': 5, 'job': {}}))
     assert 'begun with other settings (seed' in failed(capsys, 'train', '--run', run)
-
-
-def test_every_shipped_job_is_valid() -> None:
-    for task in ('woolly_ball', 'package_handover'):
-        assert load_job(task).steps > 0
-    with pytest.raises(ConfigError, match='recipe'):
-        load_job('woolly_ball', recipe='none')
-
-
-def test_what_a_job_changes_in_its_recipe_is_not_for_another_one() -> None:
-    assert load_job('metaworld:any').learner_config().mc_share == 0.1
-    assert load_job('metaworld:any', recipe='paper').learner_config().mc_share == 0.0
-
-
-def test_an_environment_without_a_job_of_its_own_has_the_recipe_for_actions_that_add_up() -> None:
-    assert load_job('MyEnv-v0', env=True).recipe == 'resfit_steps'
-    assert load_job('my_task.yaml').recipe == 'resfit_ros'
-    assert load_job('MyEnv-v0', env=True, recipe='resfit_ros').recipe == 'resfit_ros'
-
-
-def test_what_is_held_out_of_the_demonstrations_is_the_same_for_base_and_learner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    words = ['experiment', '--env', 'reach:Reach-v0', '--method', 'base', '--demonstrations', '10', '--steps', '1']
-    assert cli.main([*words, '--episodes', '1', '--set', 'held_out=0.5']) == 0
-    (about,) = (tmp_path / 'resfit' / 'bases').glob('*/policy.json')
-    assert json.loads(about.read_text())['training']['held_out'] == 5
 
 
 def test_patience_without_an_environment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
