@@ -40,12 +40,15 @@ class Log:
     elapsed: float = 0.0  # s of training so far
     cpu: float = 0.0  # s of processor time in it
     evaluations: list[dict[str, Any]] = field(default_factory=list)  # of intermediate policies
+    warm_s: float = 0.0  # of a warm start, before the training
+    warm_cpu_s: float = 0.0
 
 
 def train_resumable(
     method: Method,
     steps: int,
     *,
+    log: Log | None = None,
     file: Path | None = None,
     identity: dict[str, Any] | None = None,
     progress: Callable[[], None] = lambda: None,
@@ -54,11 +57,12 @@ def train_resumable(
 ) -> Log:
     """Advance ``method`` to at least ``steps`` online steps, from where ``file`` was left if that is there.
 
-    ``identity``: the settings that decide the run; a file of other settings is refused with ConfigError.
+    ``log``: what is told of the time before the training. ``identity``: the settings that decide the run; a file of
+    other settings is refused with ConfigError.
     ``evaluate`` is called about every ``evaluate_every`` online steps. Raises KeyboardInterrupt after one of ``STOPS``,
     once everything is on disk.
     """
-    log, identity = Log(), json.loads(json.dumps(identity or {}))
+    log, identity = log or Log(), json.loads(json.dumps(identity or {}))
     if file and file.exists():
         log = _load(method, file, identity)
     begun, saved, cost = time.monotonic() - log.elapsed, time.monotonic(), 0.0
@@ -84,6 +88,15 @@ def train_resumable(
         if stopped:
             raise KeyboardInterrupt
     return log
+
+
+def begun(file: Path) -> dict[str, Any]:
+    """What the method in ``file`` said of itself, {} where there is no such file or it cannot be read."""
+    try:
+        with safe_open(file, 'pt') as reader:
+            return dict(json.loads((reader.metadata() or {}).get('run', '{}')).get('method', {}))
+    except (OSError, SafetensorError):
+        return {}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from resfit_bringup import cli, resumable
 from resfit_learner.curve import Curve
 from resfit_learner.training import ResFiT
+from resfit_learner.warm_start import demonstrated_correction
 
 JOB = """
 demonstrations: 3
@@ -44,6 +45,13 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
         assert len(found['curve']['seconds']) == found['episodes']
         return found
 
+    made: list[int] = []
+
+    def correction(task: Any, demonstrations: Any, steps: int, show: Any) -> Any:
+        made.append(steps)
+        return demonstrated_correction(task, demonstrations, steps, show)
+
+    monkeypatch.setattr('resfit_learner.synergies.demonstrated_correction', correction)
     whole = result('whole', 0)
     advance, stop_after = ResFiT.advance, {4: signal.SIGINT, 8: signal.SIGTERM}
 
@@ -54,6 +62,7 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
 
     monkeypatch.setattr(ResFiT, 'advance', advance_and_stop)
     again = result('again', 2)
+    assert made == [50, 50, 0, 0] and again['warm_start_s'] > 0, 'a warm start was made again'
     for key in ('env_steps', 'base', 'start', 'resfit', 'evaluations', 'dip', 'settings'):
         assert again[key] == whole[key], key
     for key in ('steps', 'success'):

@@ -17,6 +17,7 @@ from torch import Tensor
 from resfit_learner.bc import BcConfig
 from resfit_learner.config import LearnerConfig
 from resfit_learner.curve import Curve
+from resfit_policy.actor import ActorConfig
 from resfit_policy.episode_log import Episode
 from resfit_policy.observation import BasePolicy
 from resfit_policy.runtime import PolicyRuntime
@@ -36,6 +37,7 @@ class Setup:
     bc: BcConfig  # how the base was trained
     first_start: int  # online episode k = 1, 2, ... starts from scene seed ``first_start + k``
     show: Callable[[int], None] = lambda step: None  # hears of the updates before the first online step
+    resumed: ActorConfig | None = None  # shape of the actor that ``restore`` will bring: a warm start need not be made
 
 
 class Method(Protocol):

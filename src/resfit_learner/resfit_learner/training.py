@@ -28,7 +28,7 @@ class ResFiT:
     """
 
     def __init__(self, setup: Setup) -> None:
-        self.learner = Learner(setup.config, setup.task, setup.demonstrations, setup.seed, setup.show)
+        self.learner = Learner(setup.config, setup.task, setup.demonstrations, setup.seed, setup.show, setup.resumed)
         self.runtime = PolicyRuntime(
             setup.task, setup.make_base(), seed=setup.seed, pixels=setup.config.from_pixels(setup.task)
         )
@@ -81,6 +81,7 @@ class ResFiT:
             'counters': asdict(self.learner.counters),
             'numpy_rng': self.learner.rng.bit_generator.state,
             'online': self.learner.online.about(),
+            'actor': asdict(self.learner.actor.config),
         }
 
     def restore(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from resfit_bringup.pipeline import (
     seeds,
 )
 from resfit_bringup.progress import Progress, window
-from resfit_bringup.resumable import Log, train_resumable
+from resfit_bringup.resumable import Log, begun, train_resumable
 from resfit_bringup.versions import versions
 from resfit_learner import adapter, metaworld
 from resfit_learner.bc import relabel
@@ -41,9 +41,10 @@ from resfit_learner.evaluation import wilson
 from resfit_learner.method import METHODS, Method, Setup, make_method
 from resfit_learner.rollout import run_episode
 from resfit_learner.training import ResFiT
+from resfit_policy.actor import ActorConfig
 from resfit_policy.base_policy import ChunkPolicy, load_base
 from resfit_policy.episode_log import Arm, Episode
-from resfit_policy.task import ConfigError, Task
+from resfit_policy.task import ConfigError, Task, parse_config
 from resfit_sim.env import VegaEnv
 
 INTERMEDIATE_SEEDS = 6000  # starts of --eval-every, apart from all others
@@ -116,6 +117,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.method == 'filtered_bc' and not isinstance(load_base(str(base), task), ChunkPolicy):
         raise ConfigError('filtered_bc trains anew only what "resfit bc" trains: leave out --base')
     warms = config.warm_start and args.method == 'resfit'
+    file = args.out / 'run.safetensors' if args.out else None
+    shape = begun(file).get('actor') if file and args.method == 'resfit' else None
     warming = Progress('warm start', config.warm_start, 'updates').update if warms else lambda step: None
     setup = Setup(
         task=task,
@@ -127,24 +130,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed,
         first_start=args.seed * 100_000 + TRAINING_SEEDS,
         show=warming,
+        resumed=parse_config(ActorConfig, shape, str(file)) if shape else None,
     )
     before = time.monotonic(), time.process_time()
     method = make_method(args.method, setup)
     prepared = time.monotonic()
-    warm_s, warm_cpu_s = (prepared - before[0], time.process_time() - before[1]) if warms else (0.0, 0.0)
+    warmed = (prepared - before[0], time.process_time() - before[1]) if warms and not shape else (0.0, 0.0)
     made_of = {'base': fingerprint(str(base)), 'demonstrations': digest(contents(demonstrations))}
-    log = train(args, job, method, env, made_of)
+    log = train(args, job, method, env, made_of, Log(warm_s=warmed[0], warm_cpu_s=warmed[1]))
     trained = time.monotonic()
     comparison, _, _ = evaluate(env, method.runtime, job.evaluation_episodes, args.seed)
     start = evaluate_start(env, method.runtime, job.evaluation_episodes, args.seed) if warms else None
     print(report.table(comparison, start))  # noqa: T201
     curve, training_s = method.curve, max(log.elapsed, 1e-9)
-    wall_s = prepared - started + training_s + time.monotonic() - trained  # with the training of stopped tries
+    # with the warm start and the training of stopped tries
+    wall_s = prepared - started + log.warm_s - warmed[0] + training_s + time.monotonic() - trained
     summary = report.summarise(
         task, args.seed, curve, comparison, wall_s,
         env=args.env or task.name, variant=job.variant, horizon=task.horizon, method=args.method, recipe=job.recipe,
         training_s=round(training_s, 1), training_cpu_s=round(log.cpu, 1),  # without the warm start
-        warm_start_s=round(warm_s, 1), warm_start_cpu_s=round(warm_cpu_s, 1),
+        warm_start_s=round(log.warm_s, 1), warm_start_cpu_s=round(log.warm_cpu_s, 1),
         env_steps_per_s=round(method.env_steps / training_s, 1),
         reached=report.milestones(curve, seconds=log.seconds, cpu_seconds=log.cpu_seconds), evaluations=log.evaluations,
         settings=method.settings, job=asdict(job), base_choice=choice, versions=versions(),
@@ -165,7 +170,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(
-    args: argparse.Namespace, job: Job, method: Method, env: gymnasium.Env[Any, Any], made_of: dict[str, str]
+    args: argparse.Namespace, job: Job, method: Method, env: gymnasium.Env[Any, Any], made_of: dict[str, str], log: Log
 ) -> Log:
     """The online part, with progress; with --out it goes on from where it was stopped."""
     file = None
@@ -174,7 +179,8 @@ def train(
         file, args.resume = args.out / 'run.safetensors', []
     identity = {
         'env': args.env or args.task, 'method': args.method, 'seed': args.seed, 'settings': method.settings,
-        'eval_every': args.eval_every, 'job': asdict(replace(job, steps=1, evaluation_episodes=1)), **made_of,
+        'eval_every': args.eval_every, **made_of,
+        'job': asdict(replace(job, steps=1, evaluation_episodes=1, learner={})),
     }  # fmt: skip
     starts = seeds(INTERMEDIATE_SEEDS, args.seed, INTERMEDIATE_EPISODES)
 
@@ -184,7 +190,7 @@ def train(
 
     with Progress(args.method, job.steps) as progress:
         return train_resumable(
-            method, job.steps, file=file, identity=identity, evaluate=assess, evaluate_every=args.eval_every,
+            method, job.steps, log=log, file=file, identity=identity, evaluate=assess, evaluate_every=args.eval_every,
             progress=lambda: progress.update(min(method.env_steps, job.steps), window(method.curve.success)),
         )  # fmt: skip
 
