@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,6 +48,12 @@ def find_device(config: LearnerConfig, task: Task) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
         reason = str(error).splitlines()[0]
         raise ConfigError(f'device {name}: {reason}; "device: cpu" works everywhere') from None
+
+
+def available_memory() -> int:
+    """Bytes that can still be had, those that the kernel only keeps files in among them."""
+    words = Path('/proc/meminfo').read_text().split()
+    return 1024 * int(words[words.index('MemAvailable:') + 1])
 
 
 @dataclass
@@ -272,7 +278,7 @@ class Learner:
         images: tuple[int, ...] = ()
         if self.actor.encoder is not None:
             images = (config.cameras, config.image_size, config.image_size, 3)
-            need, free = rows * math.prod(images), os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+            need, free = rows * math.prod(images), available_memory()
             if need > free:
                 raise ConfigError(
                     f'the images of {rows} steps take {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free: '
