@@ -50,7 +50,8 @@ def _frames(env: VegaEnv, runtime: PolicyRuntime, seed: int, arm: Arm, caption: 
     frames, success, ended, steps = [_labelled(env, caption, '')], False, False, 0
     while not (success or ended):
         raw, _, terminated, truncated, info = env.step(runtime.step(observe(raw)).executed_action)
-        success, ended, steps = bool(info['success']), bool(terminated or truncated), steps + 1
+        success, steps = bool(info['success']), steps + 1
+        ended = bool(terminated or truncated or steps == runtime.task.horizon)
         if steps % 2 == 0 or success or ended:
             verdict = 'success' if success else 'failure' if ended else ''
             frames.append(_labelled(env, caption, verdict))
