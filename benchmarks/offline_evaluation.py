@@ -75,9 +75,10 @@ def record(method: ResFiT, folder: Path, steps: int, kind: str) -> None:
     due = [round(at) for at in np.geomspace(steps / 40, steps, POLICIES[kind])]
     with Progress(f'training, {kind}', steps) as progress:
         while due:
+            before = len(method.curve.success)
             method.advance()
-            assert method.newest is not None
-            if kind == 'own':
+            if kind == 'own' and len(method.curve.success) > before:  # it acted, and did not only learn
+                assert method.newest is not None
                 name = f'{method.newest.episode_id:06d}'
                 write_episode(folder / 'episodes' / f'{name}-{name}', method.newest)
             progress.update(min(method.env_steps, steps), window(method.curve.success))

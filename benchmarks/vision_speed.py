@@ -71,7 +71,7 @@ def main() -> None:
         demonstrations = recorded(4)
         for encoder in ('frozen', 'cnn', 'vit'):
             pixels = encoder != 'frozen'
-            config = LearnerConfig(encoder=encoder, capacity=2000)
+            config = LearnerConfig(encoder=encoder, capacity=2000, device='cpu')
             learner = Learner(config, task, [relabel(item, base, pixels) for item in demonstrations])
             for index, item in enumerate(demonstrations):
                 learner.ingest(index + 1, relabel(item, base, pixels))

@@ -59,8 +59,12 @@ def make(todo: list[Run], jobs: int) -> int:
     try:
         while todo or active:
             while todo and len(active) < jobs:
-                if (process := start(todo[0])) is not None:
-                    active.append((todo[0], process, time.monotonic()))
+                try:
+                    if (process := start(todo[0])) is not None:
+                        active.append((todo[0], process, time.monotonic()))
+                except ConfigError as error:
+                    say(f'{todo[0].name}: not made: {error}')
+                    failed += 1
                 todo = todo[1:]
             time.sleep(0.5)
             for item in [item for item in active if item[1].poll() is not None]:
@@ -77,12 +81,8 @@ def make(todo: list[Run], jobs: int) -> int:
 
 
 def start(run: Run) -> subprocess.Popen[bytes] | None:
-    """Start a run; None where it cannot be, or another process is at it."""
-    try:
-        folder = run.folder()
-    except ConfigError as error:
-        say(f'{run.name}: not made: {error}')
-        return None
+    """Start a run; None where another process is at it. Raises ConfigError where its settings cannot be."""
+    folder = run.folder()
     folder.mkdir(parents=True, exist_ok=True)
     run.result.parent.mkdir(parents=True, exist_ok=True)
     lock: IO[Any] = open(folder / 'lock', 'w')  # noqa: SIM115 - the child holds it as long as it lives

@@ -69,7 +69,7 @@ class Group:
     def of_seeds(self, other: Group) -> Group:
         """This group's results of those seeds that ``other`` has, too."""
         seeds = {result['seed'] for result in other.results}
-        both = [pair for pair in zip(self.results, self.changed, strict=False) if pair[0]['seed'] in seeds]
+        both = [pair for pair in zip(self.results, self.changed, strict=True) if pair[0]['seed'] in seeds]
         return replace(self, results=[result for result, _ in both], changed=[keys for _, keys in both])
 
     def rate(self, arm: str) -> Rate:
@@ -90,9 +90,10 @@ def groups(runs: Iterable[Run]) -> list[Group]:
     found: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         found.setdefault((run.where, run.label), []).append(run)
+    made = {key: [(item, run.stale()) for run in given if (item := run.load())] for key, given in found.items()}
     return [
-        Group(*key, len(given), [item for run in given if (item := run.load())], [run.stale() for run in given])
-        for key, given in found.items()
+        Group(*key, len(found[key]), [item for item, _ in results], [changed for _, changed in results])
+        for key, results in made.items()
     ]
 
 
@@ -224,7 +225,7 @@ def ratio_rows(ours: Sequence[Group], others: Sequence[Group]) -> list[list[str]
             for what, limit in (('steps', 'env_steps'), ('cpu_seconds', 'training_cpu_s')):
                 most = statistics.median(result[limit] for result in other.results)
                 cells += [ratio(mine.reached(level, what), other.reached(level, what), most) for level in LEVELS]
-        rows.append([other.where, mine.label, other.label, str(len(mine.results)), *cells])
+        rows.append([other.where, mine.method, other.method, str(len(mine.results)), *cells])
     return rows
 
 
@@ -249,7 +250,7 @@ def ppo_rows(ours: Sequence[Group], ppo: Sequence[Group]) -> list[list[str]]:
         middle = statistics.median(steps)
         times = f'{statistics.median(theirs) / middle:.0f}' if math.isfinite(middle) else 'ours not reached'
         count = str(len(mine.results))
-        rows.append([other.where, mine.label, count, f'{level:.0%}', spread(theirs), spread(steps), times])
+        rows.append([other.where, mine.method, count, f'{level:.0%}', spread(theirs), spread(steps), times])
     return rows
 
 

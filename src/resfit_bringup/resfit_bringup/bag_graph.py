@@ -11,9 +11,9 @@ from pathlib import Path
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
 
-from resfit_bringup.commands.bag.replay import base_of, home_of, weights_of
+from resfit_bringup.commands.bag.replay import home_of, weights_of
 from resfit_bringup.graph import Graph, Options, Process, described, remap, watching
-from resfit_bringup.runs import how_it_ran
+from resfit_bringup.runs import base_of, how_it_ran
 from resfit_learner.bags import DAMAGED, METADATA, read_log, topic_of
 from resfit_policy.task import ConfigError, load_task, task_names
 
@@ -60,7 +60,7 @@ def bag_eval_graph(
         rviz=rviz,
     )  # fmt: skip
     parameters = {
-        'task': task, 'base': base or base_of(home, ran), 'weights': residual,
+        'task': task, 'base': base or base_of(home), 'weights': residual,
         'seed': int(ran.get('seed', seed)), 'explore': explored or bool(ran.get('explore')), 'result': result,
     }  # fmt: skip
     node = Process('resfit_learner', 'bag_eval_node', 'bag_eval_node', parameters)

@@ -58,7 +58,8 @@ def base_within(
     def success(index: int) -> Rate:
         level = LADDER[index]
         episodes = demonstrations(level.demonstrations)
-        briefer = replace(job, bc=replace(job.bc, steps=max(1, round(job.bc.steps * level.training))))
+        bc, act = (max(1, round(part.steps * level.training)) for part in (job.bc, job.act))
+        briefer = replace(job, bc=replace(job.bc, steps=bc), act=replace(job.act, steps=act))
         folder = cached_base(task, episodes, briefer, seed)
         made[index] = episodes, folder
         runtime, won = PolicyRuntime(task, load_base(str(folder), task)), 0

@@ -127,6 +127,8 @@ def train_graph(
     """
     if learner not in ('local', 'remote'):
         raise ConfigError(f'learner "{learner}": choose local or remote')
+    if learner == 'local' and not demonstrations:
+        raise ConfigError('demonstrations is required with a base of your own: a folder, as "resfit collect" writes it')
     learner_node = Process(
         'resfit_learner',
         'learner_node',

@@ -59,11 +59,13 @@ def job_folder() -> Path:
 def load_job(task: str, path: Path | None = None, env: bool = False, **changes: Any) -> Job:
     """The job of ``task``, or of the YAML file ``path``; ``changes`` that are not None go over it.
 
-    Observation 'vision' has files of its own. ``env``: ``task`` is the id of a Gymnasium environment; those of one
-    family, 'family:name', share the family's job, and all others have one.
+    Observation 'vision' may have a file of its own. ``env``: ``task`` is the id of a Gymnasium environment; those of
+    one family, 'family:name', share the family's job, and all others have one.
     """
-    ending = '-vision' if changes.get('observation') == 'vision' else ''
-    where = path or job_folder() / f'{Path(task).stem.partition(":")[0]}{ending}.yaml'
+    name = Path(task).stem.partition(':')[0]
+    where = path or job_folder() / f'{name}.yaml'
+    if not path and changes.get('observation') == 'vision' and (own := job_folder() / f'{name}-vision.yaml').exists():
+        where = own
     if env and not where.exists():
         where = where.with_name('environment.yaml')
     values = (read_yaml(where) if path or where.exists() else None) or {}

@@ -97,7 +97,7 @@ def expert_demonstrations(task: Task, job: Job, seed: int) -> Path:
     key = digest(task, job.demonstrated, job.demonstrations, seed, sources)  # another simulation shows other things
     folder = cache_folder() / 'demonstrations' / f'{task.name}-{key}'
     if not folder.exists():
-        env = VegaEnv(task.name, observation='both' if task.from_pixels else 'state', variant=job.demonstrated)
+        env = VegaEnv(task, observation='both' if task.from_pixels else 'state', variant=job.demonstrated)
         expert = make_expert(task.name, job.demonstrated)
         record_demonstrations(folder, env, env.task, expert, job.demonstrations, seed)
     return folder
@@ -144,9 +144,12 @@ def cached_base(task: Task, demonstrations: Sequence[Episode], job: Job, seed: i
 
 
 def contents(demonstrations: Sequence[Episode]) -> list[str]:
-    """A hash of what each of them shows."""
+    """A hash of what each of them shows, and of its label."""
     parts = [(item.executed_action, item.state, item.images) for item in demonstrations]
-    return [hash_bytes(b''.join(part.tobytes() for part in item)) for item in parts]
+    labels = [b'' if item.success else b'failure' for item in demonstrations]
+    return [
+        hash_bytes(b''.join(part.tobytes() for part in item) + label) for item, label in zip(parts, labels, strict=True)
+    ]
 
 
 def fingerprint(base: str) -> str:

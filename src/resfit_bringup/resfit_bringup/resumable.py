@@ -90,7 +90,7 @@ def train_resumable(
     return log
 
 
-def begun(file: Path) -> dict[str, Any]:
+def told_by(file: Path) -> dict[str, Any]:
     """What the method in ``file`` said of itself, {} where there is no such file or it cannot be read."""
     try:
         with safe_open(file, 'pt') as reader:
@@ -131,6 +131,13 @@ def _save(method: Method, log: Log, file: Path, identity: dict[str, Any]) -> Non
     sync_folder(file.parent)
 
 
+def differing(now: Any, before: Any) -> str:
+    """Of two sets of settings, the keys that differ, as words to put behind their name."""
+    if not isinstance(now, dict) or not isinstance(before, dict):
+        return ''
+    return ': ' + ' and '.join(key for key in now | before if now.get(key) != before.get(key))
+
+
 def _load(method: Method, file: Path, identity: dict[str, Any]) -> Log:
     try:
         with safe_open(file, 'pt') as reader:
@@ -140,9 +147,9 @@ def _load(method: Method, file: Path, identity: dict[str, Any]) -> Log:
             before = about['identity']
             changed = [key for key in identity | before if identity.get(key) != before.get(key)]
             if changed:
+                named = ', '.join(f'{key}{differing(identity.get(key), before.get(key))}' for key in changed)
                 raise ConfigError(
-                    f'{file} was begun with other settings ({", ".join(changed)}): choose another --out, or the old '
-                    'settings'
+                    f'{file} was begun with other settings ({named}): choose another --out, or the old settings'
                 )
             tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:

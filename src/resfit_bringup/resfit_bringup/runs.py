@@ -13,6 +13,7 @@ from resfit_bringup.job import digest, load_job
 from resfit_bringup.pipeline import cache_folder, cached_base, expert_demonstrations
 from resfit_learner.checkpoint import latest_checkpoint
 from resfit_learner.demonstrations import read_demonstrations
+from resfit_policy.base_policy import REMOTE
 from resfit_policy.files import write_atomically
 from resfit_policy.task import ConfigError, load_task, read_json, read_yaml
 
@@ -65,6 +66,15 @@ def scene_of(run_dir: Path) -> tuple[str, Literal['state', 'vision'], str]:
         'vision' if (job.get('observation') == 'vision' if job else policy.get('vision')) else 'state',
         str(sim.get('variant') or job.get('variant', 'unseen')),
     )
+
+
+def base_of(run_dir: Path) -> str:
+    """The base of a run; '' where none is known, or where its chunks came from elsewhere, at their own time."""
+    ran = how_it_ran(run_dir)
+    where = str(ran.get('base') or optional(run_dir / 'run.json').get('base', ''))
+    if where.startswith(REMOTE) or ran.get('base_ahead'):
+        return ''
+    return str(run_dir / 'base') if (run_dir / 'base').is_dir() else where
 
 
 def prepare_simulated(task_name: str, seed: int, vision: bool = False, recipe: str | None = None) -> dict[str, Path]:

@@ -30,7 +30,7 @@ def film(path: Path, task: Task, variant: str, runtime: PolicyRuntime, seed: int
 
     Raises the simulation's RenderError where nothing can be rendered.
     """
-    env = VegaEnv(task.name, 'vision' if task.from_pixels else 'state', variant, 'rgb_array')
+    env = VegaEnv(task, 'vision' if task.from_pixels else 'state', variant, 'rgb_array')
     sides = [
         _frames(env, runtime, seed, Arm.BASE, 'frozen base'),
         _frames(env, runtime, seed, Arm.RESIDUAL, 'base + ResFiT residual'),
@@ -50,8 +50,7 @@ def _frames(env: VegaEnv, runtime: PolicyRuntime, seed: int, arm: Arm, caption: 
     frames, success, ended, steps = [_labelled(env, caption, '')], False, False, 0
     while not (success or ended):
         raw, _, terminated, truncated, info = env.step(runtime.step(observe(raw)).executed_action)
-        success, steps = bool(info['success']), steps + 1
-        ended = bool(terminated or truncated or steps == runtime.task.horizon)
+        success, ended, steps = bool(info['success']), bool(terminated or truncated), steps + 1
         if steps % 2 == 0 or success or ended:
             verdict = 'success' if success else 'failure' if ended else ''
             frames.append(_labelled(env, caption, verdict))

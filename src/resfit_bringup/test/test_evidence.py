@@ -217,7 +217,6 @@ def test_the_report_says_when_the_weights_are_newer_than_all_that_acted(session:
     run_dir = copied(session, tmp_path)
     checkpoint = run_dir / 'checkpoints' / '000000009'
     checkpoint.mkdir(parents=True)
-    (run_dir / 'checkpoints' / 'latest').write_text('000000009')
     (checkpoint / 'learner.json').write_text('{}')
     actor = ResidualActor(ActorConfig(TASK.state_size, TASK.action_size, 2, (8,)))
     (checkpoint / 'actor.safetensors').write_bytes(pack_actor(actor, Exploration(), 9))

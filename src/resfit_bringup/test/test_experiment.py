@@ -76,7 +76,7 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
     assert [item['steps'] // 600 for item in whole['evaluations']] == [1, 2]
 
     assert cli.main([*words, '--out', str(tmp_path / 'again'), '--set', 'utd=0.4']) == 2
-    assert 'other settings (settings)' in capsys.readouterr().err
+    assert 'other settings (settings: utd)' in capsys.readouterr().err
 
     base = tmp_path / 'base'  # another one in the same place
     shutil.copytree(next((tmp_path / 'cache' / 'resfit' / 'bases').iterdir()), base)

@@ -26,7 +26,7 @@ from resfit_policy.episode_log import Episode
 from resfit_policy.task import ConfigError, Task
 
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
 
 FORESEEN = 128  # hidden units of the network that foretells
 PAINTED = 28  # pixels, square: what is rebuilt of a picture
@@ -45,16 +45,16 @@ class ActTraining:
     steps: Count = 4800  # gradient steps
     batch: Count = 16
     lr: Annotated[float, Field(gt=0)] = 1e-3  # highest; warmed up over 5 % of the steps, then falling (1e-4)
-    weight_decay: Share = 1e-4
+    weight_decay: Weight = 1e-4
     grad_clip: Annotated[float, Field(gt=0)] = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # (0.1)
     image_shift: Annotated[int, Field(ge=0)] = 0  # pixels; absolute targets depend on where in the image things are
-    joint_noise: Share = 0.05  # std of noise on the joint positions, in standard deviations
+    joint_noise: Weight = 0.05  # std of noise on the joint positions, in standard deviations
     threads: Count = 1  # of torch
     min_std: Annotated[float, Field(gt=0)] = 0.01  # rad; floors the normaliser's standard deviations
     milestones: Count = 4  # points of its episode that each pair of images has to foretell
-    foresight: Share = 1.0  # weight of the loss of that, beside the loss of the chunk
-    picture: Share = 0.0  # weight of the loss of the pictures rebuilt from the keypoints; 0: none are
+    foresight: Weight = 1.0  # weight of the loss of that, beside the loss of the chunk
+    picture: Weight = 0.0  # weight of the loss of the pictures rebuilt from the keypoints; 0: none are
 
 
 def train_act(

@@ -59,7 +59,10 @@ def save_checkpoint(learner: Learner, root: Path) -> Path:
     shutil.rmtree(final, ignore_errors=True)  # the same update written twice
     os.replace(temporary, final)
     sync_folder(root)
-    write_atomically(root / 'latest', name.encode())
+    link = root / '.latest'
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    os.replace(link, root / 'latest')
     kept = sorted(path for path in root.iterdir() if path.is_dir() and path.name.isdigit())
     for path in kept[:-KEEP]:
         shutil.rmtree(path, ignore_errors=True)
@@ -69,7 +72,7 @@ def save_checkpoint(learner: Learner, root: Path) -> Path:
 def latest_checkpoint(root: Path) -> Path | None:
     """The newest whole checkpoint, or None where there is none yet.
 
-    By the folders: what ``latest`` names may have been damaged and removed, with older ones still there.
+    By the folders: what ``latest`` points to may have been damaged and removed, with older ones still there.
     """
     whole = (path.parent for path in root.glob('*/learner.json') if path.parent.name.isdigit())
     return max(whole, default=None)

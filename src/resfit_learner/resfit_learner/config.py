@@ -14,6 +14,7 @@ from resfit_policy.task import ConfigError, Task, parse_config, read_yaml
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+MACHINE = 'device', 'threads'  # settings of where it is learned, not of what
 
 
 @dataclass(frozen=True, config=ConfigDict(extra='forbid'))
@@ -99,9 +100,14 @@ class LearnerConfig:
     device: str = 'auto'
     threads: Count = 1  # torch threads
 
+    @property
+    def on_graph(self) -> bool:
+        """Whether the policy node can act by what is learned."""
+        return self.q_gate is None and self.residual != 'absolute'
+
     def refuse_on_graph(self) -> None:
         """Raises ConfigError for what the nodes cannot do."""
-        if self.q_gate is not None or self.residual == 'absolute':
+        if not self.on_graph:
             raise ConfigError(
                 'a Q-gate needs the critic, and absolute actions are no bounded correction: such recipes run '
                 'in-process only, with "resfit experiment"; choose another one'

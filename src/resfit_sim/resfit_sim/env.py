@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -29,16 +30,20 @@ class VegaEnv(gym.Env[Any, NDArray[np.float32]]):
 
     def __init__(
         self,
-        task: str,
+        task: str | Task,
         observation: Literal['state', 'vision', 'both'] = 'state',
         variant: str = 'unseen',
         render_mode: str | None = None,
     ) -> None:
+        """``task``: name, YAML file, or the task itself. Raises ConfigError for a variant that it does not have."""
         if observation not in ('state', 'vision', 'both'):
             raise ValueError(f'observation is "state", "vision" or "both", not "{observation}"')
         if render_mode not in (None, *self.metadata['render_modes']):
             raise ValueError(f'render_mode is None or "rgb_array", not "{render_mode}"')
-        whole = load_task(task)
+        if isinstance(task, Task):
+            whole = task if task.objects else replace(task, objects=load_task(task.name).objects)  # seen by cameras
+        else:
+            whole = load_task(task)
         self.simulation = Simulation(whole, variant)
         self.task: Task = whole.without_poses() if observation == 'vision' else whole
         self.interpolator = Interpolator(self.task)

@@ -11,7 +11,7 @@ from resfit_bringup import report
 from resfit_bringup.graph import CONTROLLERS, HARDWARE, Options, eval_graph
 from resfit_bringup.pipeline import ALONE, EVALUATION_SEEDS, hash_bytes, seeds
 from resfit_bringup.progress import Progress
-from resfit_bringup.runs import LATEST, newest_actor, scene_of
+from resfit_bringup.runs import LATEST, base_of, newest_actor, scene_of
 from resfit_bringup.stages import add_graph_arguments, graph_options, read_curve, run_graph
 from resfit_learner.bags import read_log
 from resfit_learner.evaluation import compare
@@ -60,14 +60,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         run_dir=args.out,
         task=args.task,
         seed=seeds(EVALUATION_SEEDS, args.seed, 1)[0],
-        base=args.base or str(args.run_dir.resolve() / 'base'),
+        base=args.base or base_of(args.run_dir.resolve()) or str(args.run_dir.resolve() / 'base'),
         max_episodes=total,
         **given,
     )
-    open_session(
-        args.out,
-        {'task': args.task, 'seed': args.seed, 'base': options.base, 'weights': hash_bytes(weights.read_bytes())},
-    )
+    about = {name: getattr(options, name) for name in ('task', 'base', 'vision', 'variant', 'hardware')}
+    open_session(args.out, about | {'seed': args.seed, 'weights': hash_bytes(weights.read_bytes())})
     args.resume = []
     with Progress('blind A/B', total, 'episodes') as progress:
         run_graph(
@@ -93,6 +91,6 @@ def open_session(folder: Path, about: dict[str, Any]) -> None:
     """Begin a session, or go on with one of the same two policies. Raises ConfigError."""
     file = folder / 'ab.json'
     if file.exists() and read_json(file) != about:
-        raise ConfigError(f'{folder} was begun with another task, seed, base or weights: choose a new folder')
+        raise ConfigError(f'{folder} was begun with another task, scene, seed, base or weights: choose a new folder')
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps(about, indent=2).encode())

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = load_job(args.task, args.job, demonstrations=args.episodes, observation='vision' if args.vision else None)
     if args.out.is_file():
         raise ConfigError(f'{args.out} is a file: give a folder')
-    given = graph_options(args) | {'vision': args.vision}
+    given = graph_options(args) | {'vision': args.vision or job.observation == 'vision'}
     args.resume = []
     curve = collect_demonstrations(args.out, args.task, job, args.seed, **given)
     successes = sum(curve.success)

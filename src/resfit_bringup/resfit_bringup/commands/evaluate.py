@@ -8,7 +8,7 @@ from typing import Any
 
 from resfit_bringup import report
 from resfit_bringup.pipeline import evaluate
-from resfit_bringup.runs import LATEST, newest_actor, scene_of
+from resfit_bringup.runs import LATEST, base_of, newest_actor, scene_of
 from resfit_policy.actor import unpack_actor
 from resfit_policy.base_policy import load_base
 from resfit_policy.runtime import PolicyRuntime
@@ -39,18 +39,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     variant = args.variant or variant
     env = VegaEnv(args.task or task, observation=args.observation or observation, variant=variant)
     weights = args.weights or newest_actor(args.run_dir)
-    runtime = load_policy(env, args.base or args.run_dir / 'base', weights)
+    runtime = load_policy(env, str(args.base or base_of(args.run_dir) or args.run_dir / 'base'), weights)
     comparison, _, _ = evaluate(env, runtime, args.episodes, args.seed)
     print(report.table(comparison))  # noqa: T201
     return {'task': env.task.name, 'seed': args.seed, 'variant': variant, **comparison.as_dict()}
 
 
-def load_policy(env: VegaEnv, base: Path, weights: Path) -> PolicyRuntime:
+def load_policy(env: VegaEnv, base: str, weights: Path) -> PolicyRuntime:
     """A runtime with base and residual. Raises ConfigError where a file does not fit the task."""
     try:
         actor, exploration, version = unpack_actor(weights.read_bytes())
     except OSError as error:
         raise ConfigError(f'cannot read {weights}: {error.strerror}') from None
-    runtime = PolicyRuntime(env.task, load_base(str(base), env.task), pixels=actor.encoder is not None)
+    if actor.config.absolute:
+        raise ConfigError(f'{weights} says where to go, not how to correct a base: only "resfit experiment" has that')
+    runtime = PolicyRuntime(env.task, load_base(base, env.task), pixels=actor.encoder is not None)
     runtime.set_weights(actor, exploration, version)
     return runtime

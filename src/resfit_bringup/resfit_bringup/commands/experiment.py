@@ -31,11 +31,12 @@ from resfit_bringup.pipeline import (
     seeds,
 )
 from resfit_bringup.progress import Progress, window
-from resfit_bringup.resumable import Log, begun, train_resumable
+from resfit_bringup.resumable import Log, told_by, train_resumable
 from resfit_bringup.versions import versions
 from resfit_learner import adapter, metaworld
 from resfit_learner.bc import relabel
 from resfit_learner.checkpoint import save_checkpoint
+from resfit_learner.config import MACHINE
 from resfit_learner.demonstrations import read_demonstrations
 from resfit_learner.evaluation import wilson
 from resfit_learner.method import METHODS, Method, Setup, make_method
@@ -96,9 +97,20 @@ def changes(pairs: list[str]) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, _, value in (pair.partition('=') for pair in pairs)}
 
 
+def refuse_ignored(args: argparse.Namespace) -> None:
+    """Raises ConfigError for options that would have no effect beside others."""
+    if args.env and args.observation == 'vision':
+        raise ConfigError('--observation vision is for --task: an environment is seen as it shows itself')
+    if args.expert and (args.demos or not args.env):
+        raise ConfigError('--expert makes the demonstrations of --env: leave it out, or --demos')
+    if args.base_band and (args.base or args.demonstrations):
+        raise ConfigError('--base-band chooses base and demonstrations: leave it out, or --base and --demonstrations')
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Demonstrations, base, training, evaluation."""
     started = time.monotonic()
+    refuse_ignored(args)
     if args.env and args.env.startswith(metaworld.PREFIX):
         metaworld.enter_venv()
     job = load_job(
@@ -114,12 +126,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         make = partial(make_env, args, replace(job, horizon=_patient_horizon(args, job, *make())))
     env, task = make()
     demonstrations, base, choice = _given(args, job, env, task)
+    print(f'base policy: {base}')  # noqa: T201
     if args.method == 'filtered_bc' and not isinstance(load_base(str(base), task), ChunkPolicy):
         raise ConfigError('filtered_bc trains anew only what "resfit bc" trains: leave out --base')
     warms = config.warm_start and args.method == 'resfit'
     file = args.out / 'run.safetensors' if args.out else None
-    shape = begun(file).get('actor') if file and args.method == 'resfit' else None
-    warming = Progress('warm start', config.warm_start, 'updates').update if warms else lambda step: None
+    shape = told_by(file).get('actor') if file and args.method == 'resfit' else None
+    warming = Progress('warm start', config.warm_start, 'updates').update if warms and not shape else lambda step: None
     setup = Setup(
         task=task,
         make_env=lambda: make()[0],
@@ -140,6 +153,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     log = train(args, job, method, env, made_of, Log(warm_s=warmed[0], warm_cpu_s=warmed[1]))
     trained = time.monotonic()
     comparison, _, _ = evaluate(env, method.runtime, job.evaluation_episodes, args.seed)
+    base_acts = method.runtime.alone
     start = evaluate_start(env, method.runtime, job.evaluation_episodes, args.seed) if warms else None
     print(report.table(comparison, start))  # noqa: T201
     curve, training_s = method.curve, max(log.elapsed, 1e-9)
@@ -153,7 +167,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         env_steps_per_s=round(method.env_steps / training_s, 1),
         reached=report.milestones(curve, seconds=log.seconds, cpu_seconds=log.cpu_seconds), evaluations=log.evaluations,
         settings=method.settings, job=asdict(job), base_choice=choice, versions=versions(),
-        start=asdict(start) if start else None, base_acts=method.runtime.alone,
+        start=asdict(start) if start else None, base_acts=base_acts,
         command=shlex.join(['resfit', *args.words]),
     )  # fmt: skip
     summary['curve'] = {
@@ -164,7 +178,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if args.out:
         report.learning_curve(args.out / 'learning_curve.png', task, curve, comparison)
-        if isinstance(method, ResFiT):
+        if isinstance(method, ResFiT) and config.on_graph:
             save_checkpoint(method.learner, args.out / 'checkpoints')  # its actor is what the policy node loads
     return summary
 
@@ -178,7 +192,8 @@ def train(
         args.out.mkdir(parents=True, exist_ok=True)
         file, args.resume = args.out / 'run.safetensors', []
     identity = {
-        'env': args.env or args.task, 'method': args.method, 'seed': args.seed, 'settings': method.settings,
+        'env': args.env or args.task, 'method': args.method, 'seed': args.seed,
+        'settings': {key: value for key, value in method.settings.items() if key not in MACHINE},
         'eval_every': args.eval_every, **made_of,
         'job': asdict(replace(job, steps=1, evaluation_episodes=1, learner={})),
     }  # fmt: skip

@@ -27,6 +27,7 @@ from resfit_bringup.stages import (
     train_on_graph,
 )
 from resfit_learner.checkpoint import latest_checkpoint
+from resfit_learner.config import MACHINE
 from resfit_learner.curve import Curve
 from resfit_learner.demonstrations import read_demonstrations
 from resfit_policy.files import write_atomically
@@ -108,7 +109,7 @@ def stages(
         if not learned(run_dir, curve, job):
             log.warning('the learner has not used every episode: what is evaluated is its newest checkpoint')
 
-    runtime = load_policy(env, base, newest_actor(run_dir))
+    runtime = load_policy(env, str(base), newest_actor(run_dir))
     comparison, base_episodes, resfit_episodes = evaluate(env, runtime, job.evaluation_episodes, args.seed)
     warms = job.learner_config().warm_start
     start = evaluate_start(env, runtime, job.evaluation_episodes, args.seed) if warms else None
@@ -134,12 +135,15 @@ def open_run(given: Path | None, task: str, seed: int, job: Job) -> Path:
     try:
         run_dir = given.absolute().resolve() if given else new_run(task, seed)
         run_dir.mkdir(parents=True, exist_ok=True)
-        point_latest(run_dir)
         file = run_dir / 'run.json'
+        if not file.exists() and any((run_dir / name).exists() for name in ('episodes', 'checkpoints')):
+            raise ConfigError(f'{run_dir} holds a run that "resfit train" did not begin: choose a new run folder')
+        point_latest(run_dir)
         if file.exists():
             before = read_json(file)
             changed = [key for key in ('task', 'seed') if before.get(key) != about[key]]
-            changed += [key for key, value in about['job'].items() if before.get('job', {}).get(key) != value]
+            then, now = (_comparable(item.get('job', {})) for item in (before, about))
+            changed += [key for key, value in now.items() if then.get(key) != value]
             growing = {'steps', 'evaluation_episodes'}
             if set(changed) - growing:
                 raise ConfigError(
@@ -153,6 +157,11 @@ def open_run(given: Path | None, task: str, seed: int, job: Job) -> Path:
             f'cannot write to {given or "runs"}: {error.strerror}; choose another place with --run'
         ) from None
     return run_dir
+
+
+def _comparable(job: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide a run: not, on which machine it is learned."""
+    return job | {'learner': {key: value for key, value in job.get('learner', {}).items() if key not in MACHINE}}
 
 
 def _plain(config: Any) -> Any:

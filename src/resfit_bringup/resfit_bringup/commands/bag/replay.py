@@ -11,10 +11,10 @@ from typing import Any
 
 from resfit_bringup.commands.bag.inspect import tell_left_out
 from resfit_bringup.progress import Progress
-from resfit_bringup.runs import how_it_ran, newest_actor
+from resfit_bringup.runs import base_of, how_it_ran, newest_actor
 from resfit_learner.bags import read_log
+from resfit_learner.checkpoint import latest_checkpoint
 from resfit_learner.reacting import RecordedBase, about_version, as_recorded, load_policy, replay, versions_acted
-from resfit_policy.base_policy import REMOTE
 from resfit_policy.episode_log import Episode
 from resfit_policy.runtime import PolicyRuntime
 from resfit_policy.task import ConfigError, Task, load_task, read_json, task_names
@@ -95,7 +95,7 @@ def replaying(args: argparse.Namespace, task: Task, episodes: list[Episode]) -> 
     """The policy that is asked again, as the run's log says that it ran, and whether it explored."""
     home = home_of(args.path)
     ran, features = how_it_ran(home), episodes[0].features
-    base, weights = args.base or base_of(home, ran), args.weights or weights_of(home, ran)
+    base, weights = args.base or base_of(home), args.weights or weights_of(home, ran)
     runtime = load_policy(task, base, weights, ran.get('seed', args.seed), features.shape[1] if features.size else 0)
     acts = 'as recorded' if isinstance(runtime.base, RecordedBase) else base
     print(f'base: {acts}; weights: {weights or "none"}, version {runtime.version}')  # noqa: T201
@@ -110,16 +110,8 @@ def home_of(path: Path) -> Path:
     return next((place for place in places if (place / 'log' / 'policy_node.yaml').exists()), path)
 
 
-def base_of(path: Path, ran: dict[str, Any]) -> str:
-    """The base of a run folder; '' where there is none, or where its chunks came from elsewhere, at their own time."""
-    where = str(ran.get('base', ''))
-    if where.startswith(REMOTE) or ran.get('base_ahead'):
-        return ''
-    return str(path / 'base') if (path / 'base').is_dir() else where
-
-
 def weights_of(path: Path, ran: dict[str, Any]) -> Path | None:
     """The weights that acted in a run folder, else its newest; None where there are none."""
     if ran.get('weights'):
         return Path(ran['weights'])
-    return newest_actor(path) if (path / 'checkpoints' / 'latest').exists() else None
+    return newest_actor(path) if latest_checkpoint(path / 'checkpoints') else None
