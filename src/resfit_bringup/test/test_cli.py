@@ -367,6 +367,8 @@ def test_weights_of_another_task_or_none_are_refused(
     bad = tmp_path / 'actor.safetensors'
     bad.write_bytes(b'not weights')
     assert 'safetensors' in failed(capsys, 'evaluate', '--weights', bad, '--base', base)
+    bad.write_bytes(pack_actor(ResidualActor(ActorConfig(35, 29, 29, (8,), absolute=True)), Exploration(), 1))
+    assert 'says where to go' in failed(capsys, 'evaluate', '--weights', bad, '--base', base)
     bad.write_bytes(pack_actor(ResidualActor(ActorConfig(35, 29, 2, (8,))), Exploration(), 1))
     assert 'state of 35' in failed(capsys, 'evaluate', '--task', 'box_cleanup', '--weights', bad, '--base', base)
 

@@ -101,6 +101,13 @@ def test_a_comparison_needs_what_is_compared() -> None:
         eval_graph(Options(run_dir=Path('/tmp/run'), base='/tmp/base'), weights='')
 
 
+def test_a_learner_here_needs_demonstrations_and_one_elsewhere_has_its_own() -> None:
+    options = Options(run_dir=Path('/tmp/run'), base='/tmp/base')
+    with pytest.raises(ConfigError, match='demonstrations is required'):
+        train_graph(options, demonstrations='')
+    assert train_graph(options, demonstrations='', learner='remote')
+
+
 def test_the_operators_page_shows_cameras_and_compares_with_the_base_that_was_counted() -> None:
     for graph in graphs(web=True, web_address='0.0.0.0', base_successes=12, base_episodes=50):
         page = graph.named('web_node')

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from resfit_bringup import cli
+from resfit_bringup.commands.train import open_run
 from resfit_bringup.job import job_folder, load_job
-from resfit_bringup.runs import scene_of
-from resfit_policy.task import ConfigError
+from resfit_bringup.pipeline import contents
+from resfit_bringup.runs import base_of, scene_of
+from resfit_learner.rollout import run_episode
+from resfit_policy.episode_log import Arm
+from resfit_policy.runtime import PolicyRuntime
+from resfit_policy.task import ConfigError, load_task
+from resfit_sim.env import VegaEnv
+from resfit_sim.experts import make_expert
 
 
 def test_every_shipped_job_is_valid() -> None:
@@ -41,6 +49,59 @@ def test_what_is_held_out_of_the_demonstrations_is_the_same_for_base_and_learner
     assert cli.main([*words, '--episodes', '1', '--set', 'held_out=0.5']) == 0
     (about,) = (tmp_path / 'resfit' / 'bases').glob('*/policy.json')
     assert json.loads(about.read_text())['training']['held_out'] == 5
+
+
+def test_the_base_of_a_run_is_in_its_folder_or_where_its_policy_was_told(tmp_path: Path) -> None:
+    assert base_of(tmp_path) == ''
+    (tmp_path / 'log').mkdir()
+
+    def told(**values: object) -> str:
+        text = yaml.safe_dump({'/**': {'ros__parameters': values}})
+        (tmp_path / 'log' / 'policy_node.yaml').write_text(text)
+        return base_of(tmp_path)
+
+    assert told(base='/of/launch') == '/of/launch'
+    assert told(base='ros:predict_chunk') == told(base='/slow', base_ahead=6) == ''
+    (tmp_path / 'base').mkdir()
+    assert told(base='/of/launch') == str(tmp_path / 'base')
+
+
+def test_a_run_of_something_else_is_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'episodes').mkdir()
+    assert cli.main(['train', '--run', str(tmp_path)]) == 2
+    assert 'did not begin' in capsys.readouterr().err
+    assert not (tmp_path / 'run.json').exists()
+
+
+def test_a_run_may_be_learned_on_another_device(tmp_path: Path) -> None:
+    job = load_job('woolly_ball')
+    other = replace(job, learner={**job.learner, 'device': 'cuda', 'threads': 4})
+    open_run(tmp_path, 'woolly_ball', 0, job)
+    open_run(tmp_path, 'woolly_ball', 0, other)
+    with pytest.raises(ConfigError, match='other settings .learner'):
+        open_run(tmp_path, 'woolly_ball', 0, replace(job, learner={**job.learner, 'utd': 9.0}))
+
+
+def test_a_corrected_label_makes_other_demonstrations() -> None:
+    task = load_task('woolly_ball')
+    runtime = PolicyRuntime(replace(task, horizon=2), make_expert('woolly_ball', 'demonstrated'))
+    episode = run_episode(VegaEnv(runtime.task), runtime, seed=1, arm=Arm.BASE)
+    assert episode.length == 2, 'the environment has the task that it was given'
+    assert contents([episode]) != contents([episode.relabelled(True)])
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        ('--env metaworld:push-v3 --observation vision', '--observation vision is for --task'),
+        ('--expert policy.onnx', '--expert makes'),
+        ('--env Reach-v0 --expert policy.onnx --demos demos', '--expert makes'),
+        ('--base-band 0.1 0.5 --demonstrations 5', '--base-band chooses'),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(['experiment', *words.split()]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_run_folder_tells_what_it_was_trained_on(tmp_path: Path) -> None:
