@@ -151,7 +151,8 @@ def draw(path: Path, figure: Figure, runs: Sequence[Run]) -> bool:
         row[0].set_ylabel(f'success, last {WINDOW} episodes')
     if not any(panel for _, panel in panels):
         handles = {handle.get_label(): handle for one in axes.flat for handle in one.get_legend_handles_labels()[0]}
-        wide = min(len(handles), int(size[0] / 2.3))
+        widest = max(2.3, 0.8 + max(map(len, handles)) / 13)  # inches
+        wide = max(1, min(len(handles), int(size[0] / widest)))
         canvas.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=wide, frameon=False)
     canvas.savefig(path, dpi=130)
     plt.close(canvas)
