@@ -71,7 +71,7 @@ def scene_of(run_dir: Path) -> tuple[str, Literal['state', 'vision'], str]:
 def base_of(run_dir: Path) -> str:
     """The base of a run; '' where none is known, or where its chunks came from elsewhere, at their own time."""
     ran = how_it_ran(run_dir)
-    where = str(ran.get('base') or optional(run_dir / 'run.json').get('base', ''))
+    where = str(ran.get('base', ''))
     if where.startswith(REMOTE) or ran.get('base_ahead'):
         return ''
     return str(run_dir / 'base') if (run_dir / 'base').is_dir() else where
