@@ -97,10 +97,10 @@ def test_an_update_computes_on_its_device_alone(monkeypatch, changes):
     assert {value.device.type for value in on_the_cpu} == {'cpu'}
 
 
-@pytest.mark.parametrize('part', ['noise', 'shift'])
+@pytest.mark.parametrize('part', ['batch', 'normaliser'])
 def test_a_tensor_that_was_left_behind_is_noticed(monkeypatch, part):
     learner = make_learner(monkeypatch)
-    if part == 'noise':
+    if part == 'batch':
         monkeypatch.setattr(learner, 'device', torch.device('cpu'))
     else:
         learner.actor.state_std = torch.ones_like(learner.actor.state_std, device='cpu')
