@@ -86,7 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--eval-every', type=int, default=0, metavar='STEPS', help='evaluate on the way, too, on 50 starts of its own'
     )
-    parser.add_argument('--out', type=Path, help='folder for checkpoint and curve; a stopped run in it is gone on with')
+    parser.add_argument(
+        '--out', type=Path, help='folder for checkpoint and curve; a run in it is gone on with, also with more --steps'
+    )
 
 
 def changes(pairs: list[str]) -> dict[str, Any]:
