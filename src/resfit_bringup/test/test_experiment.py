@@ -36,6 +36,8 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
 
     def result(name: str, stops: int) -> dict[str, Any]:
         out = tmp_path / f'{name}.json'
+        if stops:  # it was whole, with fewer steps
+            assert cli.main([*words, '--steps', '150', '--out', str(tmp_path / name)]) == 0
         for _ in range(stops):
             assert cli.main([*words, '--out', str(tmp_path / name), '--json', str(out)]) == 130
             assert f'--out {tmp_path / name}' in capsys.readouterr().err  # says how to go on
@@ -62,7 +64,7 @@ def test_a_stopped_experiment_goes_on_to_the_result_of_one_that_was_not(
 
     monkeypatch.setattr(ResFiT, 'advance', advance_and_stop)
     again = result('again', 2)
-    assert made == [50, 50, 0, 0] and again['warm_start_s'] > 0, 'a warm start was made again'
+    assert made == [50, 50, 0, 0, 0] and again['warm_start_s'] > 0, 'a warm start was made again'
     for key in ('env_steps', 'base', 'start', 'resfit', 'evaluations', 'dip', 'settings'):
         assert again[key] == whole[key], key
     for key in ('steps', 'success'):
