@@ -47,7 +47,8 @@ NAMES = {
     'resfit_steps caution=1 averaging=0.001 mc_share=0.5 trust_episodes=0': 'resfit_steps, cautious',
     'resfit_steps caution=0 averaging=0.001 mc_share=0.5 explore_std=0.1 trust_episodes=0': 'resfit_steps, incautious',
     'paper_small': "ResFiT, the paper's recipe", 'paper_small actor_lr=5e-06': "the same, its actor's rate for the box",
-    'paper_small warm_start=8000': "the paper's recipe on our warm start", 'base': 'frozen base',
+    'paper_small warm_start=8000': "the paper's recipe on our warm start",
+    'paper_small encoder=frozen': "the paper's recipe on frozen features, base 67%", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
 POINTS = 200  # of a line
