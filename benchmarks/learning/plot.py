@@ -48,7 +48,7 @@ NAMES = {
     'resfit_steps caution=0 averaging=0.001 mc_share=0.5 explore_std=0.1 trust_episodes=0': 'resfit_steps, incautious',
     'paper_small': "ResFiT, the paper's recipe", 'paper_small actor_lr=5e-06': "the same, its actor's rate for the box",
     'paper_small warm_start=8000': "the paper's recipe on our warm start",
-    'paper_small encoder=frozen': "the paper's recipe on frozen features, base 67%", 'base': 'frozen base',
+    'paper_small encoder=frozen': "the paper's recipe on frozen features", 'base': 'frozen base',
     'ppo': 'residual PPO', 'filtered_bc': 'filtered BC', 'rlpd': 'RLPD, no base', 'ibrl': 'IBRL',
 }  # fmt: skip
 POINTS = 200  # of a line
@@ -73,12 +73,13 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
   minute to a minute of one core (`warm_start_s`, in newer results). **env steps/CPU s**: per second of processor time,
   which other work on the machine does not stretch as it does the clock; one thread each.
 * Results were made on several machines, which presumably round otherwise: one seed's base may differ by a point or two
-  from one figure to another. On one machine the same seed gives the same run. A `-dirty` commit had changes, mostly to
-  documents and other results, that were committed afterwards.
+  from one run to another, that of the ball from pixels by thirty (37 and 67 %): its ratios are of unlike bases, and the
+  line of the paper's recipe belongs to the better one. On one machine the same seed gives the same run. A `-dirty`
+  commit had changes, mostly to documents and other results, that were committed afterwards.
 * In the pictures a line is the mean over seeds of success in sliding windows of {WINDOW} episodes (thin: of all
   episodes so far, before there are {WINDOW}), its band smallest to largest over seeds (of one seed: the window's Wilson
-  interval), dashed the base with its Wilson interval, triangles the worst window of each seed, dots with bars the final
-  evaluation, rings the warm start alone and evaluations on the way (50 episodes), dotted the goal.
+  interval), dashed the first method's base with its Wilson interval, triangles the worst window of each seed, dots with
+  bars the final evaluation, rings the warm start alone and evaluations on the way (50 episodes), dotted the goal.
 """
 
 
@@ -183,7 +184,7 @@ def draw_panel(
     axes: Axes, where: str, panel: str, shown: Sequence[Group], styles: dict[str, dict[str, Any]], log: bool
 ) -> None:
     """All methods on one task."""
-    # Runs of other length have other bases only if their seeds differ: the first method's seeds give the line.
+    # Bases differ where seeds or machines do: those of the first method give the line.
     base = shown[0].rate('base')
     axes.axhspan(base.low, base.high, color=GREY, alpha=0.12, lw=0)
     axes.axhline(base.success, color=GREY, lw=1.4, ls='--', label='base, evaluated')
