@@ -80,6 +80,7 @@ settings, seeds and versions; `benchmarks/learning/run.py FIGURE` makes those th
   episodes so far, before there are {WINDOW}), its band smallest to largest over seeds (of one seed: the window's Wilson
   interval), dashed the first method's base with its Wilson interval, triangles the worst window of each seed, dots with
   bars the final evaluation, rings the warm start alone and evaluations on the way (50 episodes), dotted the goal.
+  "(of 3)": of how many seeds a line is, where not all of a panel are of as many.
 """
 
 
@@ -189,8 +190,11 @@ def draw_panel(
     axes.axhspan(base.low, base.high, color=GREY, alpha=0.12, lw=0)
     axes.axhline(base.success, color=GREY, lw=1.4, ls='--', label='base, evaluated')
     end = max(result['env_steps'] for group in shown for result in group.results)
+    unequal = panel and len({len(group.results) for group in shown}) > 1
     for index, group in enumerate(shown):
         look, name = styles[group.label], pretty(group.label)
+        if unequal:
+            name += f' (of {len(group.results)})'
         if (drawn := band(group, log)) is not None:
             steps, low, mean, high = drawn
             axes.fill_between(steps, low, high, color=look['color'], alpha=0.14, lw=0)
